@@ -28,6 +28,7 @@ from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol
 from mmad.config.runs import TRIALS
 from mmad.config.setup import ModelSetup
+from mmad.config.weights import pretraining_data, seen_in_pretraining
 from mmad.data.dataset import TOML, UNKNOWN
 from mmad.data.phantom import is_phantom
 from mmad.data.reader import read_description
@@ -663,6 +664,29 @@ class Comparison:
         return "; ".join(dict.fromkeys(words for words in found if words))
 
     @property
+    def pretraining(self) -> str:
+        """Whether weights were pretrained on the data set, or nobody says on what; nothing where neither is so."""
+        seen, unknown = [], []
+        for arm, run in ((arm, one.run) for arm, side in self._arms for one in side):
+            setup, protocol = run.setup, run.protocol
+            weights = _weights(run)
+            if weights in ("scratch", "none"):
+                continue
+            declared = protocol.get("pretrained_on", ())
+            known = pretraining_data(str(setup.get("backbone", "")), weights, declared)
+            if known is None:
+                unknown.append(arm)
+            elif found := seen_in_pretraining(known, run.dataset_name):
+                seen.append(f"{arm} started from weights pretrained on {found}, which holds images of this data set")
+        words, arms = list(dict.fromkeys(seen)), " and ".join(dict.fromkeys(unknown))
+        words += [f"what the weights of {arms} were pretrained on is not declared"] if arms else []
+        return f"{'; '.join(words)}." if words else ""
+
+    @property
+    def _arms(self) -> Iterator[tuple[str, tuple[ComparedRun, ...]]]:
+        return zip((self.reference, self.other), zip(*self.pairs, strict=True), strict=False)
+
+    @property
     def timing(self) -> str:
         """Which clinical columns were measured after the image, or nobody knows when; nothing where all are known."""
         found = [one.data_file.measured_late(one.run) for pair in self.pairs for one in pair]
@@ -914,12 +938,17 @@ def compare_pairs(
 
 def trials_of(file: AblationRecord) -> int:
     """How many trials each arm's setup was chosen from; 0 where the file has no search, or these are its trials."""
-    try:
-        tune = _document(file.source).get("tune", {})
-    except ValueError:
-        return 0
-    trials = tune.get("trials") if isinstance(tune, dict) else None
+    trials = search_of(file).get("trials")
     return trials if isinstance(trials, int) and not file.name.endswith(TRIALS) else 0
+
+
+def search_of(file: AblationRecord) -> Mapping[str, Any]:
+    """The file's ``[tune]`` table, empty where it has none."""
+    try:
+        found = _document(file.source).get("tune", {})
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def looks_of(file: AblationRecord, runs: Iterable[ComparedRun]) -> tuple[int, int] | None:
@@ -1140,6 +1169,9 @@ def verdict_of(found: Comparison) -> Verdict | None:
     if found.versions:
         reasons.append("versions_differ")
         sentence = f"{sentence} The arms were trained under other versions: {found.versions}."
+    if found.pretraining:
+        reasons.append("pretraining_data")
+        sentence = f"{sentence} {found.pretraining[0].upper()}{found.pretraining[1:]}"
     if found.timing:
         reasons.append("clinical_timing")
         sentence = f"{sentence} {found.timing}"
@@ -1487,6 +1519,11 @@ class Benefit:
             return f"Cheap late fusion is not known: {self._late}" if self._late else ""
         ahead = "is ahead" if self._late.ahead else "is not settled to be ahead"
         return f"{self.arm} {ahead} of {self._late.of}: {self._late.figure}."
+
+    @property
+    def line(self) -> str:
+        """Both sentences, after the setting."""
+        return f"{self.setting}: {self.sentence} {self.late_sentence}".rstrip()
 
     @functools.cached_property
     def _late(self) -> _Lead | str:

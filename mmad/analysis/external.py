@@ -7,7 +7,7 @@ and on what content; its value, what the data set is called, where it lies and h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mmad.base.json import to_json_value
 from mmad.base.records import AnalysisRecord
 from mmad.config.ablation_file import ExternalTable
 from mmad.config.setup import ModelSetup
+from mmad.config.weights import pretraining_data, seen_in_pretraining
 from mmad.data.dataset import DataSet
 from mmad.data.outside import OutsideData, outside_data, require_fitting
 from mmad.store.measurements import analysis_key
@@ -67,7 +68,14 @@ def outside_target(
     """The checkpoint of ``target`` on the data set at ``path``; the rest as of ``outside_data``."""
     trained = detections.dataset(target.run)
     columns = _columns_read(ModelSetup.model_validate(dict(target.run.setup)), trained)
-    return on_outside(store, target, outside_data(path, trained, labels, *columns, name=name, option=option))
+    outside = outside_data(path, trained, labels, *columns, name=name, option=option)
+    protocol = target.run.protocol
+    weights = str(protocol.get("weights", "imagenet")) if target.run.setup.get("pretrained", True) else "none"
+    known = pretraining_data(str(target.run.setup.get("backbone", "")), weights, protocol.get("pretrained_on", ()))
+    if weights != "none" and (seen := seen_in_pretraining(known or (), outside.data)):
+        note = f"the run's weights were pretrained on {seen}, which holds images of it"
+        outside = replace(outside, notes=(*outside.notes, note))
+    return on_outside(store, target, outside)
 
 
 def declared_targets(

@@ -209,7 +209,8 @@ def finished_pairs(
     pairs = compare_stored(store, ablation, options)
     known = [one for one in pairs if isinstance(one, Comparison) and one.pairs]
     measured = [(one, _sampled(store, detections, one, options)) for one in known]
-    settled = dict(zip(map(id, known), _as_family(measured, options), strict=True))
+    family = _as_family(measured, options, _late_fusion(store, detections, options))
+    settled = dict(zip(map(id, known), family, strict=True))
     return [
         replace(one, statistics=settled[id(one)]) if isinstance(one, Comparison) and id(one) in settled else one
         for one in pairs

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmad.analysis.cache import cached, read_cached
+from mmad.analysis.cache import read_cached
 from mmad.analysis.comparison import require_comparable
-from mmad.analysis.metrics import diagnosis_of, subject_of
-from mmad.analysis.targets import DetectionStore, EvaluationTarget
+from mmad.analysis.metrics import cached_result, diagnosis_of, subject_of
+from mmad.analysis.targets import DetectionStore, EvaluationTarget, fold_of
 from mmad.base.errors import EvaluationError
 from mmad.base.records import AnalysisRecord
 from mmad.config.messages import no_such, one_of
@@ -60,7 +61,6 @@ def subgroups_of(
     if not columns:
         return ()
     fixed = diagnosis_of(store, detections, target, false_positives)
-    detections.check_named_folder([target])
 
     def of(column: str) -> RunSubgroups:
         levels = levels_of(_dataset(detections, target), target.split, column)
@@ -69,8 +69,9 @@ def subgroups_of(
 
     found = []
     for column in dict.fromkeys(columns):
-        subject = subject_of(KIND, [target]) | {"column": column, "score": fixed.score}
-        found.append(cached(store, KIND, subject, RunSubgroups, lambda column=column: of(column)))  # type: ignore[misc]
+        asked = {"column": column, "score": fixed.score}
+        compute = functools.partial(of, column)
+        found.append(cached_result(store, detections, KIND, [target], RunSubgroups, compute, **asked))
     return tuple(found)
 
 
@@ -90,7 +91,9 @@ def interactions_of(
         return ()
     both = [*(a for a, _ in pairs), *(b for _, b in pairs)]
     require_comparable(both, by_design)
-    detections.check_named_folder(both)
+    if len({fold_of(one.run) for one in both}) > 1:
+        what = "each fold has other images, of which parts cannot be compared"
+        raise EvaluationError(what, where="--by", hint="name the runs of one fold, or leave it out")
     wanted = list(dict.fromkeys(columns))
 
     def compute() -> _Interactions:
@@ -98,8 +101,8 @@ def interactions_of(
         matched = [(detections.matched(a), detections.matched(b)) for a, b in pairs]
         return _Interactions(interactions(matched, [levels_of(dataset, split, name) for name in wanted]))
 
-    subject = subject_of(PAIR_KIND, both) | {"pairs": len(pairs), "columns": wanted}
-    return cached(store, PAIR_KIND, subject, _Interactions, compute).found
+    asked = {"pairs": len(pairs), "columns": wanted}
+    return cached_result(store, detections, PAIR_KIND, both, _Interactions, compute, **asked).found
 
 
 def _dataset(detections: DetectionStore, target: EvaluationTarget) -> DataSet:

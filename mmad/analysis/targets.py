@@ -168,10 +168,14 @@ NEVER_THE_ESTIMAND = (
 
 
 def ensemble_of(seeds: Sequence[EvaluationTarget]) -> EvaluationTarget:
-    """The ensemble of runs that differ in the seed alone. EvaluationError where there is only one."""
+    """The ensemble of runs that differ in the seed alone. EvaluationError for one run, and for several folds."""
     if len(seeds) < 2:
         hint = "name an arm with several seeds, such as ablation/setting/arm, or train more of them"
         raise EvaluationError("is one run, and an ensemble is of several", where=seeds[0].name, hint=hint)
+    if len({fold_of(one.run) for one in seeds}) > 1:
+        what = "is of several folds, each with a validation and a test split of its own"
+        hint = "name one of them, such as 'ablation/setting, fold 1 of 3/arm'"
+        raise EvaluationError(what, where=seeds[0].name.rpartition("/")[0], hint=hint)
     return replace(seeds[0], seeds=tuple(seeds))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mmad.api.loading import Loaded
 from mmad.base.errors import MmadError
 from mmad.base.paths import StorePaths
-from mmad.config.tuning import asked, same
+from mmad.config.tuning import asked, best_of, same
 
 if TYPE_CHECKING:
     from mmad.config.runs import Ablation, Member
@@ -57,9 +57,8 @@ def _searched(ablation: Ablation, db: str) -> tuple[Ablation, ...]:
             outcomes = [search.outcome(one) for one in own]
             trials += own
             if len(own) == tuning.trials and all(ended for ended, _ in outcomes):
-                known = [(ap, -number) for number, (_, ap) in enumerate(outcomes) if ap is not None]
-                if known:
-                    chosen[place] = values[-max(known)[1]]
+                if (best := best_of([ap for _, ap in outcomes])) is not None:
+                    chosen[place] = values[best]
             elif (kept := search.recorded(member)) is not None and any(same(kept, one) for one in values):
                 chosen[place] = kept
     return ablation.trials(trials), ablation.tuned(chosen)

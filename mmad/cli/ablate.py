@@ -71,6 +71,7 @@ def conclude(
     from mmad.analysis.statistics import finished_pairs
     from mmad.analysis.targets import DetectionStore
     from mmad.api.results import evaluate_external
+    from mmad.config.runs import TRIALS
     from mmad.scheduler.submit import asked_for
     from mmad.store.store import Store
 
@@ -79,6 +80,8 @@ def conclude(
         problems = []
         if external is not None and summary.exit_code != INTERRUPTED:
             for one in ablations:
+                if one.name.endswith(TRIALS):
+                    continue
                 try:
                     evaluate_external(store, detections, one.name, external, progress_bar)
                 except MmadError as error:
@@ -134,7 +137,7 @@ def _print_end(
     compared: Mapping[str, Sequence[Comparison | NotComparable]],
     db: str,
 ) -> None:
-    from mmad.analysis.comparison import NotComparable, line_of
+    from mmad.analysis.comparison import NotComparable, benefits, line_of
 
     total = len({one.key for one in asked})
     done = len({one.key for one in asked if not one.waits})
@@ -148,6 +151,8 @@ def _print_end(
     for name, group in compared.items():
         for line in (line_of(one) for one in group if isinstance(one, NotComparable) or not stopped):
             typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
+        for benefit in benefits(one for one in group if not isinstance(one, NotComparable)):
+            typer.echo(f"{name} / {benefit.line}" if len(compared) > 1 else benefit.line)
     if summary.stopped:
         typer.echo(f"{_runs(len(summary.stopped))} stopped by hand: mmad requeue takes them up again")
     if stopped:

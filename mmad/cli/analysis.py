@@ -227,7 +227,7 @@ def _print(
     for line in (*shared_words(found), *dict.fromkeys(said)):
         out.print(line)
     for benefit in benefits(found):
-        out.print(f"{benefit.setting}: {benefit.sentence} {benefit.late_sentence}".rstrip())
+        out.print(benefit.line)
     if detailed:
         for one in found:
             _print_details(out, one)

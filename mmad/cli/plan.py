@@ -298,7 +298,9 @@ class Budget:
         tuning, time = self.ablation.tuning, "time unknown" if self.seconds is None else duration(self.seconds)
         assert tuning is not None
         arms, settings = ({one[place] for one in self.ablation.arms_of_settings()} for place in (1, 0))
-        each = f"{plural(len(arms), 'arm')} × {plural(len(settings), 'setting')} × {plural(tuning.trials, 'trial')}"
+        folded = any(one.run.protocol.fold is not None for one in self.ablation.members)
+        parts = plural(len(settings), "fold" if folded else "setting")
+        each = f"{plural(len(arms), 'arm')} × {parts} × {plural(tuning.trials, 'trial')}"
         head = f"{self.ablation.name}: a search of {plural(self.trials, 'run')} ({each}), equal for all arms"
         yield f"{head}: {tuning.words()}"
         if self.unknown:
@@ -477,11 +479,14 @@ def _notes(plan: Plan) -> list[str]:
 def _fold_note(plan: Plan, fold: Fold) -> str:
     """What is trained for a cross-validation, and whose splits it uses."""
     from mmad.base.records import SPLITS
+    from mmad.config.runs import TRIAL
 
     members = plan.ablation.members
     settings = len({one.whole_setting for one in members})
     arms, seeds = len(plan.ablation.arms), len({(one.seed, one.replicate) for one in members})
     counts = [plural(settings, "setting"), plural(arms, "arm"), f"{fold.of} folds", plural(seeds, "seed")]
+    trials = {one.setting.partition(TRIAL)[2] for one in members}
+    counts += [plural(len(trials), "trial")] if trials != {""} else []
     said = f"{plural(len(members), 'member')}: {' × '.join(counts)}"
     dataset = plan.data.dataset
     sizes = "" if dataset is None else f" ({', '.join(f'{split} {len(dataset.split(split))}' for split in SPLITS)})"

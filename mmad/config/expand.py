@@ -336,9 +336,6 @@ def _check_folds(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:
     if continuing := next((one for one in parsed.settings if one.continues is not None), None):
         what = f"folds: {continuing.name!r} continues a run, whose patients may be in this fold's test split"
         raise _blame("folds", what, "leave folds or continue_from out", given, parsed.source)
-    if parsed.tuning is not None:
-        what = "folds: [tune] searches on one split, whose patients are in the folds' test splits too"
-        raise _blame("folds", what, "leave folds or [tune] out", given, parsed.source)
 
 
 def _points(parsed: ParsedFile) -> Iterator[_Point]:

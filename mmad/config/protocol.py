@@ -78,6 +78,11 @@ class TrainingProtocol(BaseModel):
         description="Pretrained weights: imagenet, a member of torchvision's enums, hf-hub:OWNER/NAME (timm), "
         "or the path of a .safetensors or .pth file; none trains from scratch.",
     )
+    pretrained_on: Annotated[tuple[str, ...], affects("training", idle=ALWAYS), Later([])] = Field(
+        (),
+        description="The data sets that weights of one's own were pretrained on; decides nothing, but is compared "
+        "with the data set.",
+    )
     weights_hash: Annotated[str, affects("training", idle=when(weights="none"))] = Field(
         "", description="SHA-256 of the pretrained weights' file, empty without one; filled when planning."
     )

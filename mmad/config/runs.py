@@ -206,8 +206,9 @@ class Member:
 
     @property
     def whole_setting(self) -> str:
-        """The setting that it is of, whatever its fold."""
-        return self.setting if self.run.protocol.fold is None else without_fold(self.setting)
+        """The setting that it is of, whatever its fold, and its trial of a search."""
+        setting = self.setting.partition(TRIAL)[0]
+        return setting if self.run.protocol.fold is None else without_fold(setting)
 
 
 @dataclass(frozen=True)

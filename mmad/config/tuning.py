@@ -161,6 +161,12 @@ def asked(tuning: Tuning, told: Sequence[tuple[TrialValues, float | None]]) -> T
     }
 
 
+def best_of(figures: Sequence[float | None]) -> int | None:
+    """The position of the highest validation AP, the first of equal ones; None where no trial has any."""
+    known = [figure for figure in figures if figure is not None]
+    return list(figures).index(max(known)) if known else None
+
+
 def is_number(name: str) -> bool:
     """Whether the field ``name`` takes numbers alone, so that a range of them may be searched."""
     return _kinds(name) <= {int, float, NoneType}

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmad.base.errors import WeightsError
@@ -38,6 +39,11 @@ WEIGHTS_MODELS: dict[str, str] = {
     **{name: name for name in ("mobilenet_v2", "resnet18", "resnet50", "swin_t")},
     **dict.fromkeys(("custom", "custom1", "custom2", "custom3"), "resnet18"),
 }
+
+#: Words in the names of torchvision's and timm's weights → the data that they were pretrained on.
+_IMAGENET = re.compile(r"IMAGENET1K|_in(1k|12k|21k|22k)")
+#: Data sets → those that their images are of.
+_IMAGES_OF = {"reflacx": "mimiccxr", "mscxr": "mimiccxr", "chexlocalize": "chexpert", "chestxdet": "nih"}
 
 HUB = "hf-hub:"
 #: Endings of files of tensors.
@@ -94,6 +100,30 @@ def weights_file(backbone: str, weights: str = "imagenet") -> str:
         f"no weights {weights!r} are known for backbone {backbone!r}",
         hint=did_you_mean(weights, ["imagenet", "none", *known]) + ", or name a .safetensors or .pth file",
     )
+
+
+def pretraining_data(backbone: str, weights: str, declared: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """The data sets that ``weights`` were pretrained on: as declared, else as their name says; None for not known."""
+    if declared:
+        return tuple(declared)
+    if weights == "imagenet" and not backbone.startswith(TIMM):
+        return ("ImageNet",)
+    return ("ImageNet",) if _IMAGENET.search(backbone if weights == "imagenet" else weights) else None
+
+
+def seen_in_pretraining(pretrained_on: Sequence[str], data: str) -> str:
+    """Which of the data sets that weights were pretrained on holds images of the one called ``data``, or nothing."""
+    plain = _letters(data)
+    origins = [origin for part, origin in _IMAGES_OF.items() if part in plain]
+
+    def holds(name: str) -> bool:
+        return bool(name) and (name in plain or any(origin in name for origin in origins))
+
+    return next((one for one in pretrained_on if holds(_letters(one))), "")
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def weights_folders(weights_dir: Path | None = None) -> tuple[Path, ...]:

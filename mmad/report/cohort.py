@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from mmad.analysis.frames import ReportFrame, RunFrame
 from mmad.analysis.targets import DetectionStore, fold_of
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.records import SPLITS, RunRecord
-from mmad.data.dataset import DataSet
+from mmad.data.dataset import DataSet, Study
 from mmad.store.store import Store
 
 #: Fingerprint of a data set, what a sample of it is (``dataset_mode``), and how many folds with which seed, if any.
@@ -22,7 +24,13 @@ CohortKey = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class SplitCohort:
-    """One split, or the test split of ``fold 2``; ``patients_with`` counts the patients with each finding, by label."""
+    """One split, or the test split of ``fold 2``; ``patients_with`` counts the patients with each finding, by label.
+
+    Args:
+        readings: annotations of its images; ``readers`` are the names that they have, 0 where they have none.
+        numbers: of each numeric column the median and the quartiles over the samples, and how many have no value.
+        levels: of each categorical column how many patients have each of its values, then how many have none.
+    """
 
     split: str
     samples: int
@@ -30,6 +38,10 @@ class SplitCohort:
     patients: int
     boxes: int
     patients_with: tuple[int, ...]
+    readings: int
+    readers: int
+    numbers: tuple[tuple[float, float, float, int], ...]
+    levels: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,8 @@ class Cohort:
     labels: tuple[str, ...]
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
+    units: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
     splits: tuple[SplitCohort, ...]
 
 
@@ -56,15 +70,40 @@ def cohort_of(dataset: DataSet) -> Cohort:
         studies = [dataset.studies[place] for place in places]
         images, patients = {study.image for study in studies}, {study.patient for study in studies}
         each = tuple(map(len, found))
-        splits.append(SplitCohort(name, len(studies), len(images), len(patients), int(here.sum()), each))
+        inside = set(places)
+        read = {(int(s), r) for s, r in zip(dataset.box_study[here], np.array(dataset.reading)[here], strict=True)}
+        read |= {(place, reading) for place, reading in dataset.no_finding if place in inside}
+        readers = {reading for _, reading in read if reading}
+        numbers = tuple(_quartiles([s.numeric[n] for s in studies]) for n in range(len(dataset.numeric)))
+        levels = tuple(_levels(studies, n, column.values) for n, column in enumerate(dataset.categorical))
+        counts = (len(studies), len(images), len(patients), int(here.sum()), each, len(read), len(readers))
+        splits.append(SplitCohort(name, *counts, numbers, levels))
     return Cohort(
         licence=dataset.licence,
         policy=dataset.split_policy,
         labels=dataset.labels,
         numeric=tuple(column.name for column in dataset.numeric),
         categorical=tuple(column.name for column in dataset.categorical),
+        units=tuple(column.unit for column in dataset.numeric),
+        values=tuple(column.values for column in dataset.categorical),
         splits=tuple(splits),
     )
+
+
+def _quartiles(values: Sequence[float | None]) -> tuple[float, float, float, int]:
+    """Median, lower and upper quartile, and how many are missing."""
+    known = [value for value in values if value is not None]
+    low, median, high = np.quantile(known, (0.25, 0.5, 0.75)).tolist() if known else (math.nan,) * 3
+    return median, low, high, len(values) - len(known)
+
+
+def _levels(studies: Sequence[Study], place: int, values: Sequence[str]) -> tuple[int, ...]:
+    """How many patients have each of ``values``, then how many have none."""
+    found: dict[str, set[str | None]] = {}
+    for study in studies:
+        found.setdefault(study.patient, set()).add(study.categorical[place])
+    counts = [sum(value in own for own in found.values()) for value in values]
+    return (*counts, sum(own == {None} for own in found.values()))
 
 
 def cohorts_of(

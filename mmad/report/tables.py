@@ -26,6 +26,7 @@ from mmad.analysis.comparison import (
     benefits,
     compare,
     registration_words,
+    search_of,
 )
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
@@ -38,7 +39,10 @@ from mmad.base.formatting import clip, plural, short_key, whole
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import CheckpointKind, MemberRecord, Split
+from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
+from mmad.config.runs import TRIAL, TRIALS
+from mmad.config.tuning import best_of
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
@@ -48,6 +52,7 @@ from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
 from mmad.report.against import Against
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
+from mmad.report.cohort import Cohort, CohortKey, SplitCohort, cohort_key
 from mmad.report.model import (
     AblationSection,
     LogView,
@@ -444,7 +449,7 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
     found = benefits(row for row in rows if row.kind == row.primary)
     return ReportTable.of(
-        file_stem(name, "benefit"), "Do clinical data help?", columns,
+        file_stem(name, "benefit"), "Benefit of clinical data", columns,
         [
             (name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence,
              b.beats_late_fusion, b.late_sentence)
@@ -453,6 +458,45 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         shown=(Shown("setting", "Setting", "text"), Shown("against", "Against", "text"),
                Shown("claim", "Claim", "text"), Shown("late_fusion", "Cheap late fusion", "text")),
         note="Records permuted at test alone (mmad controls) show reliance, not benefit.",
+    )  # fmt: skip
+
+
+def trials_table(section: AblationSection) -> ReportTable:
+    """The trials of a search, with what each was trained with; empty for every other ablation."""
+    record = section.frame.record
+    search = search_of(record) if record.name.endswith(TRIALS) else {}
+    fields = [ALIASES.get(name, name) for name in search.get("space", {})]
+    columns = (
+        *MEMBER,
+        *(Column(name, "as the trial was trained") for name in fields),
+        Column("_setup", "all of them in words"),
+        Column("status", "of the run"),
+        Column("val_ap", "validation AP of the kept checkpoint", FRACTION),
+        Column("chosen", "yes for the setup that the arm is trained with in this setting, once all trials have ended"),
+    )
+    groups: dict[tuple[str, str], list[MemberFrame]] = {}
+    for member in section.frame.members if search else ():
+        groups.setdefault((member.record.setting.partition(TRIAL)[0], member.record.arm), []).append(member)
+    rows: list[Row] = []
+    for trials in groups.values():
+        figures = [one.alone.val_ap if one.alone is not None else None for one in trials]
+        ended = all(one.run.record.status in ("finished", "failed") for one in trials)
+        best = best_of(figures) if ended and len(trials) == search.get("trials") else None
+        for number, (one, figure) in enumerate(zip(trials, figures, strict=True)):
+            values = [value if isinstance(value, int | float) else str(value) for value in map(one.setup.get, fields)]
+            words = ", ".join(
+                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in zip(fields, values, strict=True)
+            )
+            said = "yes" if number == best else ""
+            rows.append((*of_member(one, section.frame), *values, words, one.run.record.status, figure, said))
+    return ReportTable.of(
+        file_stem(record.name, "trials"), "Trials", columns, rows,
+        shown=(
+            Shown("setting", "Trial", "text", anchor="_anchor"), Shown("arm", "Arm", "text"),
+            Shown("_setup", "Setup", "text"), Shown("val_ap", "Val AP"), Shown("chosen", "Chosen", "text"),
+        ),
+        note="Chosen is the highest validation AP of an arm in a setting; trials are not compared with each other.",
     )  # fmt: skip
 
 
@@ -1438,6 +1482,50 @@ def run_tables(member: MemberFrame, ablation: AblationFrame, statistics: Statist
     return tuple(table.without("_run") for table in found if table.rows)
 
 
+def _characteristics(cohort: Cohort, split: SplitCohort) -> Iterator[tuple[Any, ...]]:
+    """Name, level of a category, and count of a split; of a number its median and quartiles."""
+    yield from (("Images", "", split.images), ("Patients", "", split.patients), ("Boxes", "", split.boxes))
+    if any(one.readers > 1 for one in cohort.splits):
+        yield from (("Readings", "", split.readings), ("Readers", "", split.readers))
+    yield from (("Patients with", *of) for of in zip(cohort.labels, split.patients_with, strict=True))
+    for name, unit, (*quartiles, missing) in zip(cohort.numeric, cohort.units, split.numbers, strict=True):
+        if missing < split.samples:
+            yield f"{name}{f' [{unit}]' if unit else ''}, median (quartiles)", "", *quartiles
+        if missing:
+            yield f"{name}, not known (images)", "", missing
+    for name, values, counts in zip(cohort.categorical, cohort.values, split.levels, strict=True):
+        yield from ((name, *of) for of in zip((*values, "not known"), counts, strict=True))
+
+
+def cohort_table(section: AblationSection, cohorts: Mapping[CohortKey, Cohort]) -> ReportTable:
+    """Who was studied: sizes, findings, readers and clinical columns of each split, of each of its data sets."""
+    columns = (
+        Column("data", "name of the data set"), Column("characteristic", "what was counted"),
+        Column("level", "of a finding or a category"), Column("split", "train, val or test"),
+        Column("value", "how many, or the median"), Column("low", "lower quartile"), Column("high", "upper quartile"),
+        Column("_cell", "in words"), Column("_row", "both in words"), Column("_split", "the split in words"),
+    )  # fmt: skip
+    words = {"train": "Training", "val": "Validation", "test": "Test"}
+    rows: list[Row] = []
+    runs = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
+    for key, record in runs.items():
+        cohort = cohorts.get(key)
+        for split in cohort.splits if cohort is not None else ():
+            for name, level, value, *ends in _characteristics(cohort, split):  # type: ignore[arg-type]
+                low, high = ends if ends else (None, None)
+                text = f"{value:.4g} ({low:.4g} to {high:.4g})" if ends else whole(int(value))
+                text += f" ({value / split.patients:.0%})".replace("%", " %") if level and split.patients else ""
+                cells = (record.dataset_name, name, level or None, split.split, value, low, high)
+                here = words.get(split.split, split.split.capitalize())
+                rows.append((*cells, text, f"{name}: {level}" if level else name, here))
+    shown = (Shown("_row", "Characteristic", "text"), Shown("_cell", "", "whole"))
+    note = "Patients with a finding or a category in per cent of the split's; clinical numbers over its images."
+    return ReportTable.of(
+        file_stem(section.frame.record.name, "cohort"), "Who was studied", columns, rows, shown=shown, note=note,
+        across="_split", section="data" if len(runs) > 1 else "", subject=clip(section.title, 120),
+    )  # fmt: skip
+
+
 def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterator[ReportTable]:
     """Every table of an ablation, as it becomes a file."""
     frame, name, subject = section.frame, section.frame.record.name, clip(section.title, 120)
@@ -1445,6 +1533,8 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
         yield from pair_tables(section, number, statistics)
     if (benefit := benefit_table(section, statistics)).rows:
         yield benefit
+    if (trials := trials_table(section)).rows:
+        yield trials
     yield refused_table(section)
     yield documented_table(section)
     yield parameters_table(section)
@@ -1466,7 +1556,8 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
 def all_tables(model: ReportModel) -> Iterator[ReportTable]:
     """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
-        yield from (table for table in ablation_tables(ablation, model.statistics) if table.rows)
+        tables = (cohort_table(ablation, model.cohorts), *ablation_tables(ablation, model.statistics))
+        yield from (table for table in tables if table.rows)
     if model.against is not None:
         yield from (table for table in against_tables(model.against) if table.rows)
     if model.logbook is not None:

@@ -116,15 +116,13 @@ def _named(member: Member, word: str) -> bool:
 
 
 def names_of(member: Member) -> tuple[str, ...]:
-    """What ``--only`` may call a member: ``seed=N`` and ``fold=N`` too, and the setting of its folds or trials."""
-    fold = member.run.protocol.fold
-    settings = tuple(dict.fromkeys((member.setting, member.whole_setting)))
+    """What ``--only`` may call a member, ``seed=N`` and ``fold=N`` too; a setting is all of its folds and trials."""
+    fold, searched = member.run.protocol.fold, member.setting.partition(TRIAL)[0]
+    settings = tuple(dict.fromkeys((member.setting, searched, member.whole_setting)))
     named = [f"{setting}/{member.arm}" for setting in settings]
     files = dict.fromkeys((member.ablation, file_name(member.ablation)))
     paths = [f"{file}/{name}" for file in files for name in named]
     own = (*settings, member.arm, f"seed={member.seed}", *([] if fold is None else [f"fold={fold.number}"]))
-    searched = member.setting.partition(TRIAL)[0]  # whose trial it may be
-    own = (*own, *((searched,) if searched != member.setting else ()))
     return (*own, *paths, *(f"{path}/{member.seed}" for path in paths))
 
 

@@ -244,6 +244,8 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
         if key in lies:
             path, name, protocol = lies[key]
             there: dict[str, object] = {"weights": run.protocol.weights}
+            if run.protocol.pretrained_on or "pretrained_on" in protocol:
+                there["pretrained_on"] = list(run.protocol.pretrained_on)
             if run.protocol.modules:
                 there["modules"] = [module.model_dump() for module in run.protocol.modules]
             if (path, name, {part: protocol.get(part) for part in there}) != (run.data.path, run.data.name, there):

@@ -11,9 +11,9 @@ import pytest
 from scipy.special import expit
 
 from mmad.analysis.clinical_table import clinical_columns, findings, fused_scores, logit, probabilities, table_auroc
-from mmad.analysis.comparison import benefits
+from mmad.analysis.comparison import Comparison, benefits
 from mmad.analysis.json import plain_comparisons
-from mmad.analysis.statistics import compare_ablation
+from mmad.analysis.statistics import compare_ablation, finished_pairs
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target, on_validation
 from mmad.base.errors import EvaluationError
 from mmad.data.dataset import DataSet
@@ -106,6 +106,8 @@ def test_a_fusion_is_compared_with_cheap_late_fusion(store: Store, dataset: Data
     assert said.beats_late_fusion == (late.ap.low > 0)
     assert said.late_sentence.startswith("true is ")
     assert "of cheap late fusion of CXR: +" in said.late_sentence
+    of_the_end = [one for one in finished_pairs(store, DetectionStore(), "made", FEW) if isinstance(one, Comparison)]
+    assert [one.line for one in benefits(of_the_end)] == [f"default: {said.sentence} {said.late_sentence}"]
     (plain_benefit,) = plain_comparisons(found, [], FEW)["benefits"]  # type: ignore[call-overload,index]
     assert plain_benefit["late_sentence"] == said.late_sentence
 

@@ -382,6 +382,25 @@ def test_when_clinical_columns_were_measured_is_said_where_it_matters() -> None:
         assert "clinical_timing" not in said(compared(3, columns=columns, **changed), known(SURE)).reasons
 
 
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ({"weights": "cxr.pth"}, "What the weights of CXR and CXR+Clinical were pretrained on is not declared."),
+        (
+            {"weights": "cxr.pth", "pretrained_on": ["MIMIC-CXR"]},
+            "CXR started from weights pretrained on MIMIC-CXR",
+        ),
+        ({"weights": "cxr.pth", "pretrained_on": ["CheXpert"]}, ""),
+        ({"weights": "ResNet18_Weights.IMAGENET1K_V1"}, ""),
+        ({"weights": "none"}, ""),
+    ],
+)
+def test_weights_that_saw_the_data_set_are_marked(protocol: dict[str, Any], words: str) -> None:
+    verdict = said(compared(3, dataset_name="REFLACX (fold 1)", **protocol), known(SURE))
+    assert ("pretraining_data" in verdict.reasons) == bool(words)
+    assert words in verdict.sentence
+
+
 def test_one_line_a_pair_at_the_end() -> None:
     found = replace(compared(3), statistics=PairStatistics(difference=known(SURE)))
     assert line_of(found) == f"default, CXR+Clinical minus CXR: {found.sentence}"

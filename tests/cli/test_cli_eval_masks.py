@@ -26,7 +26,7 @@ def test_masks_are_judged_and_shown(call_mmad: Call, tmp_path: Path, monkeypatch
     from dataclasses import replace
 
     monkeypatch.chdir(tmp_path)
-    make_phantom(tmp_path / "phantom", studies=60, image_size=64)
+    make_phantom(tmp_path / "phantom", studies=110, image_size=64)
     Path("masks.toml").write_text(HEAD)
     data = ("--data", tmp_path / "phantom")
     done = call_mmad("ablate", "masks.toml", *data, "--device", "cpu", "--db", tmp_path / "db" / "m.sqlite")

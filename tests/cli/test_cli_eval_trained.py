@@ -192,7 +192,7 @@ def test_declared_data_sets_are_evaluations_of_their_own(bench: Bench, call_mmad
     away.rename(tmp_path / "gone")  # what was recorded needs the folder no more
     try:
         (pair,) = json.loads(call_mmad("compare", "pair", *base).out)["pairs"]
-        (there,) = pair["external"]
+        (there,) = (one for one in pair["external"] if one["name"] == "Elsewhere")  # --on is recorded, too
         assert (there["name"], there["images"], there["why"]) == ("Elsewhere", 24, None)
         assert (there["reference"], there["other"]) == (found[2]["ap"], found[3]["ap"])
         difference = found[3]["ap"]["value"] - found[2]["ap"]["value"]
@@ -200,7 +200,7 @@ def test_declared_data_sets_are_evaluations_of_their_own(bench: Bench, call_mmad
         assert pair["reference"]["ap"] == own[0]["ap"]  # never mixed with the run's own
         call_mmad("report", "--md", "--out", tmp_path / "page", "--csv", tmp_path / "tables", "--db", bench.database)
         assert "On external data" in (tmp_path / "page.md").read_text()
-        rows = pd.read_csv(tmp_path / "tables" / "pair--external.csv")
+        rows = pd.read_csv(tmp_path / "tables" / "pair--external.csv").query("external == 'Elsewhere'")
         assert rows["external_ap"].tolist() == pytest.approx([one["ap"]["value"] for one in found[2:]])
         assert rows["missing"].isna().all()
         refused = call_mmad("eval", "pair", *base)

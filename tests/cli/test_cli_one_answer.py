@@ -14,6 +14,7 @@ from typing import Any
 
 import analysis_fixtures as made
 import pytest
+from undrawn import Undrawn
 
 import mmad
 from mmad.base.errors import ReportError
@@ -24,6 +25,7 @@ from mmad.config.runs import Ablation, DataSource, Member
 from mmad.data.dataset import samples
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
+from mmad.report import build
 from mmad.report.table_writers import as_csv, as_latex
 from mmad.report.tables import paper_table
 from mmad.report.writers.html import table_page
@@ -95,7 +97,8 @@ def _second_readings(boxes: Path) -> None:
 
 
 @pytest.fixture
-def ask(folder: Path, call_mmad: Call) -> Call:
+def ask(folder: Path, call_mmad: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.setattr(build, "FigureRenderer", Undrawn)
     return lambda *words: call_mmad(*words, "--db", folder / "mmad.sqlite")
 
 

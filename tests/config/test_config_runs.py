@@ -65,7 +65,7 @@ def _key(setup: dict[str, Any] | None = None, protocol: dict[str, Any] | None = 
 
 def test_every_field_is_covered_here() -> None:
     assert set(OTHER_SETUP) | NAMING_FIELDS | {"using_fpn"} == set(ModelSetup.model_fields)
-    assert set(OTHER_PROTOCOL) == set(TrainingProtocol.model_fields)
+    assert set(OTHER_PROTOCOL) | {"pretrained_on"} == set(TrainingProtocol.model_fields)
 
 
 #: Runs in which, between them, every field that can decide anything does.
@@ -122,6 +122,10 @@ def test_every_field_that_is_not_always_idle_changes_the_key_of_some_run() -> No
 @pytest.mark.parametrize("field", OTHER_PROTOCOL)
 def test_a_field_of_the_training_protocol_changes_the_key(field: str) -> None:
     assert _key(protocol={field: OTHER_PROTOCOL[field]}) != _key()
+
+
+def test_what_weights_were_pretrained_on_decides_nothing() -> None:
+    assert _key(protocol={"pretrained_on": ("MIMIC-CXR",)}) == _key()
 
 
 def test_one_image_arm_serves_every_setting_of_the_fusion() -> None:

@@ -117,8 +117,12 @@ def test_a_word_over_the_file_may_not_set_what_is_searched(tmp_path: Path) -> No
     assert loaded(tmp_path, TUNE, "epochs=3").tuning is not None
 
 
-def test_a_search_and_folds_are_refused_together(tmp_path: Path) -> None:
-    with pytest.raises(
-        SpecError, match=r"a\.toml:2: folds: \[tune\] searches on one split.*leave folds or \[tune\] out"
-    ):
-        loaded(tmp_path, f"[protocol]\nfolds = 3\n{TUNE}")
+def test_each_fold_is_searched_on_its_own_patients(tmp_path: Path) -> None:
+    ablation = loaded(tmp_path, f"[protocol]\nfolds = 3\n{TUNE}")
+    assert ablation.tuning is not None
+    arms = ablation.arms_of_settings()
+    trial = ablation.tuning.drawn()[0]
+    every = ablation.trials(ablation.trial(one, 1, trial) for one in arms.values())
+    folds = {(one.setting, one.run.protocol.fold.number) for one in every.members if one.run.protocol.fold}
+    assert folds == {(f"default, fold {number} of 3, trial 1", number) for number in (1, 2, 3)}
+    assert len({one.run.key for one in every.members}) == len(every.members) == 6

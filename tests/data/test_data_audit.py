@@ -30,6 +30,7 @@ def one(audit: Audit, code: str) -> AuditIssue:
     return found
 
 
+@pytest.mark.slow
 def test_a_phantom_is_sound(phantom: DataSet) -> None:
     audit = audit_folder(phantom.root)
     assert not audit.errors

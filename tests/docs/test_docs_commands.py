@@ -21,7 +21,7 @@ CLUSTER, REPRODUCE = ROOT / "docs" / "cluster.md", ROOT / "docs" / "reproduce.md
 #: What the changes say of earlier versions need not be so now.
 NOW = [page for page in PAGES if page.name != "CHANGELOG.md"]
 #: What a line is told that names a command without all its arguments, as sentences do.
-UNFINISHED = ("Missing parameter", "Usage:")
+UNFINISHED = ("Missing parameter", "Option '", "Usage:")
 
 _COMMAND = re.compile(r"""(MMAD_\w+=("[^"]*"|\S+) )?mmad [-a-z]""")
 

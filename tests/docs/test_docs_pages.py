@@ -153,11 +153,12 @@ def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
 def test_an_exported_run_is_read_by_the_program_of_its_page(
     call_trained: Callable[..., Any], trained: Workbench
 ) -> None:
+    """Forked, as a program that imports mmad is; tests/cli/test_cli_eval_trained.py runs it where there is no mmad."""
     (program,) = programs("predict.md")
     (line,) = [c for block in blocks(DOCS / "predict.md", *SHELLS) for c in commands(block) if " export " in c]
     if not (trained.folder / "model").exists():
         assert call_trained(line).code == 0
-    trained.run_python(program.text)
+    trained.run_python(f"import mmad\n{program.text}")
 
 
 @pytest.mark.slow

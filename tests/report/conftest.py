@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 from page_browser import Browser, open_browser
 from report_fixtures import WHEN, Sample, hostile_sample, patience_sample
+from undrawn import Undrawn
 
 from mmad.analysis.frames import load_frame
+from mmad.report import build
 from mmad.report.model import ReportModel, build_model
 from mmad.report.writers.html import render_html
 
@@ -39,6 +41,12 @@ def page(model: ReportModel) -> str:
 @pytest.fixture(scope="session")
 def hostile_page(hostile_model: ReportModel) -> str:
     return render_html(hostile_model)
+
+
+@pytest.fixture
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports be written without their figures."""
+    monkeypatch.setattr(build, "FigureRenderer", Undrawn)
 
 
 @pytest.fixture(scope="session")

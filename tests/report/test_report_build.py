@@ -46,6 +46,7 @@ def test_charts_of_an_earlier_report_are_removed(small: ListSource, tmp_path: Pa
     assert (tmp_path / "r_charts" / "mine.txt").exists()
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_full_disk_leaves_the_earlier_report(
     small: ListSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,11 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_fixtures import WHEN, Sample
 from undrawn import undrawn_markdown
 
-from mmad.report.model import ReportModel
+from mmad.analysis.frames import load_frame
+from mmad.report.model import ReportModel, build_model
 from mmad.report.table import Column, ReportTable, Shown
 from mmad.report.table_writers import as_markdown, escape
 from mmad.report.writers.markdown import MarkdownReport, fenced, render_markdown
@@ -18,7 +20,7 @@ from mmad.report.writers.markdown import MarkdownReport, fenced, render_markdown
 
 @pytest.fixture(scope="module")
 def markdown(model: ReportModel) -> MarkdownReport:
-    return render_markdown(model, "index_charts")
+    return undrawn_markdown(model)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,17 @@ def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, mo
         numbers = range(1, len(ablation.frame.settings) + 1)
         of_it = {f"{ablation.anchor}-forest.svg", *(f"{ablation.anchor}-{n}.svg" for n in numbers)}
         assert of_it <= set(names)
-    for _, svg in markdown.charts:
-        ET.fromstring(svg)
+
+
+def test_a_chart_is_drawn_whole() -> None:
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    for arm in ("CXR", "CXR+Clinical"):
+        sample.member("s", arm, protocol={"epochs": 2})
+    report = render_markdown(build_model(load_frame(sample.source), created=WHEN, database="x"), "charts")
+    assert len(report.charts) == 4
+    for _, svg in report.charts:
+        assert ET.fromstring(svg).tag.endswith("}svg")
 
 
 @given(st.text(max_size=80))

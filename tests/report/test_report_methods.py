@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report_fixtures import WHEN, Sample
 
@@ -17,6 +18,7 @@ from mmad.report.build import write_report
 from mmad.report.cohort import Cohort, cohort_key, cohort_of
 from mmad.report.methods import methods_of, reference, render_methods
 from mmad.report.model import ReportModel, build_model
+from mmad.report.tables import cohort_table
 
 LITERATURE: dict[str, Any] = json.loads((files("mmad.report") / "literature.json").read_text("utf-8"))
 
@@ -46,6 +48,21 @@ def test_patients_with_a_finding_are_counted_once(tmp_path: Path) -> None:
             }
             assert split.patients_with[number - 1] == len(patients), (split.split, label)
     assert sum(split.boxes for split in counted.splits) == len(dataset.boxes)
+    for split in counted.splits:
+        studies = [study for study in dataset.studies if study.split == split.split]
+        ages = [study.numeric[0] for study in studies if study.numeric[0] is not None]
+        assert split.numbers[0][0] == pytest.approx(float(np.median(ages)))
+        assert split.numbers[0][3] == len(studies) - len(ages)
+        assert sum(split.levels[-1]) >= split.patients  # a patient may have several values
+
+
+def test_who_was_studied_is_a_table_with_a_column_a_split(known: ReportModel, cohort: Cohort) -> None:
+    table = cohort_table(known.ablations[0], known.cohorts)
+    ((_, rows),) = table.grid.sections
+    assert [head.text for head in table.grid.heads] == ["Characteristic", "Training", "Validation", "Test"]
+    cells = {row[0].text: [cell.text for cell in row[1:]] for row in rows}
+    assert cells["Patients"] == [str(split.patients) for split in cohort.splits]
+    assert cells["Patients with: Atelectasis"][0].startswith(f"{cohort.splits[0].patients_with[1]} (")
 
 
 def test_every_fact_of_a_checklist_is_one_that_methods_knows(known: ReportModel) -> None:

@@ -135,6 +135,7 @@ def sample_of(*levels: float) -> Sample:
     return sample
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_only_pages_that_changed_are_written_again(tmp_path: Path) -> None:
     page, beside = tmp_path / "r.html", tmp_path / "r_pages"
     sample = sample_of(0.4, 0.5)
@@ -150,6 +151,7 @@ def test_only_pages_that_changed_are_written_again(tmp_path: Path) -> None:
     assert changed == {"r.html", "ablation-a1.html"}
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_old_pages_are_removed_and_other_files_stay(tmp_path: Path) -> None:
     page, beside = tmp_path / "r.html", tmp_path / "r_pages"
     write_report(sample_of(0.4, 0.5).source, html=page, pages=True, created=WHEN)
@@ -165,6 +167,7 @@ def test_old_pages_are_removed_and_other_files_stay(tmp_path: Path) -> None:
     assert not beside.exists()
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_many_runs_become_pages_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "RUNS_IN_ONE_FILE", 3)
     source = sample_of(0.4, 0.5).source

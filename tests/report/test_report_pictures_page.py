@@ -185,6 +185,7 @@ def test_markdown_stores_pictures_beside_the_charts_and_removes_old_ones(store: 
     assert len(list((tmp_path / "r_charts").glob("*.jpg"))) == 3
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_with_linked_pages_the_ablations_page_holds_its_pictures(store: Store, tmp_path: Path) -> None:
     write_report(store, html=tmp_path / "r.html", options=made.FEW, pages=True)
     page = (tmp_path / "r_pages" / "ablation-made.html").read_text("utf-8")

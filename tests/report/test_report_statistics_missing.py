@@ -132,6 +132,7 @@ def test_a_run_shared_by_both_arms_is_not_compared_with_itself(store: Store) -> 
     assert f"both are one run ({key})" in reasons_given
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_an_unfinished_run_or_a_failing_store_does_not_fail_the_report(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

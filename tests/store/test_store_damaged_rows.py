@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -54,10 +55,19 @@ DAMAGED = [
 ]
 
 
-@pytest.fixture
-def filled(file_store: Store, database: Path) -> tuple[Path, str]:
-    good, _ = samples.fill(file_store)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    database = tmp_path_factory.mktemp("filled") / "mmad.sqlite"
+    with Store.open(database) as store:
+        good, _ = samples.fill(store)
     return database, good
+
+
+@pytest.fixture
+def filled(template: tuple[Path, str], database: Path) -> tuple[Path, str]:
+    """A copy of a filled database, and the key of its finished run."""
+    shutil.copytree(template[0].parent, database.parent)
+    return database, template[1]
 
 
 def damage(database: Path, statement: str) -> None:

@@ -350,6 +350,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tables.all_runs_table,
         tables.benefit_table,
         tables.best_epochs_table,
+        tables.cohort_table,
         tables.documented_table,
         tables.gap_view,
         tables.log_table,
@@ -358,6 +359,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tables.protocol_words,
         tables.reasons,
         tables.run_tables,
+        tables.trials_table,
         tables.statistics_rows,
         tables.threshold_tables,
     )

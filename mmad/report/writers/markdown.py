@@ -39,6 +39,7 @@ from mmad.report.tables import (
     against_tables,
     benefit_table,
     best_epochs_table,
+    cohort_table,
     documented_table,
     gap_view,
     pair_tables,
@@ -48,6 +49,7 @@ from mmad.report.tables import (
     run_tables,
     statistics_rows,
     threshold_tables,
+    trials_table,
 )
 from mmad.report.text import heading_figures, log_block
 from mmad.store.notes import Note
@@ -143,7 +145,8 @@ def render_markdown(model: ReportModel, charts_folder: str, renderer: FigureRend
         lines += [f"## {escape(clip(ablation.title, 200))}", ""]
         lines += _arms(ablation, charts_folder, charts, model.statistics)
         points = map(gap_view, threshold_tables(ablation, model.statistics))
-        lines += _tables((parameters_table(ablation), best_epochs_table(ablation), *points))
+        described = (cohort_table(ablation, model.cohorts), parameters_table(ablation))
+        lines += _tables((*described, best_epochs_table(ablation), *points))
         lines += picture_lines(ablation, model.pictures, charts_folder, pictures)
         for section in ablation.runs:
             lines += _run(section, ablation.frame, charts_folder, charts, model)
@@ -219,7 +222,7 @@ def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure],
         if why := reasons(known):
             some = " for some rows" if any(stats.difference for stats in known) else ""
             lines += [f"No interval{some}: {escape(why)}", ""]
-    lines += _tables((benefit_table(ablation, statistics), documented_table(ablation)))
+    lines += _tables((benefit_table(ablation, statistics), trials_table(ablation), documented_table(ablation)))
     if ablation.audit:
         lines += [f"{plural(len(ablation.audit), 'audit warning')} on the data:", ""]
         lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
