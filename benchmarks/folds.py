@@ -52,7 +52,7 @@ class FoldWorld:
     def claims(self, rng: np.random.Generator) -> list[Difference]:
         """The verdicts on one draw of patients."""
         holds = rng.random((self.patients, FINDINGS)) < (0.4, 0.3, 0.2)
-        while holds.sum(axis=0).min() < 2 * self.folds:  # a plan refuses a fold without a finding
+        while holds.sum(axis=0).min() < self.folds:  # a plan refuses a fold without a finding
             holds = rng.random((self.patients, FINDINGS)) < (0.4, 0.3, 0.2)
         told = rng.normal(0, 0.7, (FINDINGS, COLUMNS))  # what columns tell: the same in both arms
         arms = [

@@ -44,7 +44,7 @@ class Hypothesis(BaseModel):
         json_schema_extra={"unit": "AP"},
     )
     seeds: int | None = Field(
-        None, ge=2, le=1000, description="How many seeds are planned; left out: those of the setting."
+        None, ge=1, le=1000, description="How many seeds are planned; left out: those of the setting."
     )
     intended_use: str = Field("", description="For whom and for what the detector is meant.")
 

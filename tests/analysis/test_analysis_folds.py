@@ -18,8 +18,9 @@ from mmad.analysis.frames import load_frame
 from mmad.analysis.statistics import compare_ablation, compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.errors import EvaluationError, StoreError
+from mmad.config.hypothesis import Hypothesis
 from mmad.config.protocol import Fold
-from mmad.config.runs import Member
+from mmad.config.runs import Ablation, Member
 from mmad.data.dataset import DataSet, samples
 from mmad.data.folds import folded
 from mmad.data.phantom.generate import make_phantom
@@ -116,6 +117,22 @@ def test_a_fold_that_is_not_finished_leaves_no_verdict_and_is_counted(store: Sto
     reference, other = arms_over_folds(member_summaries(store))
     assert reference.sentence == "default, CXR: 2 of 3 folds are finished"
     assert (other.done, other.of, other.seeds) == (3, 3, 2)
+
+
+@pytest.mark.parametrize(("seeds", "reason"), [(1, "confirmed"), (2, "seeds_missing")])
+def test_a_registered_pair_takes_its_verdict_when_the_seeds_of_all_folds_are_there(
+    store: Store, dataset: DataSet, seeds: int, reason: str
+) -> None:
+    members = tuple(
+        member_of(dataset, arm, seed, Fold(number=number, of=3))
+        for arm in made.ARMS for number in (1, 2, 3) for seed in (0, 1)
+    )  # fmt: skip
+    asked = Hypothesis(compare=made.ARMS, setting="default", seeds=seeds)
+    pairs = (made.ARMS,)
+    store.add_ablation(Ablation("made", "made.toml", "Made up", "", "", made.ARMS, pairs, members, hypothesis=asked))
+    ((found,), _) = compare_ablation(store, DetectionStore(), "made", FEW)
+    assert reason in found.reasons
+    assert ("5 of the 6 registered seeds of all folds are finished" in found.sentence) == (seeds == 2)
 
 
 def test_runs_are_compared_within_a_fold_alone(store: Store) -> None:
