@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from docs_pages import ROOT, SHELLS, blocks, commands
 from docs_workbench import Workbench
+
+from mmad.config.load import load_ablation
 
 PAGE, FILE = ROOT / "docs" / "study.md", ROOT / "ablations" / "study.toml"
 #: What makes a run of the file last half a second, and the last look the second.
 SHORT = {"image_size": "32", "epochs": "1", "seeds": '{ from = 3, to = 4, until = "settled" }'}
 
 
-def test_the_page_shows_the_file() -> None:
-    shown = blocks(PAGE, "toml")
-    assert shown
-    for block in shown:
-        assert block.text in FILE.read_text("utf-8"), block.where
+def test_the_page_shows_the_hypotheses(tmp_path: Path) -> None:
+    """The file's own, and the one with which a copy asks whether the arms are equal."""
+    declared, equal = (block.text for block in blocks(PAGE, "toml"))
+    text = FILE.read_text("utf-8")
+    assert text.count(declared) == 1
+    first = load_ablation(FILE)
+    seeds = re.findall("^seeds = .*$", text, flags=re.MULTILINE)[0]
+    for old, new in ((seeds, "seeds = [0, 1, 2, 3, 4, 5]"), ("[phantom]", "[phantom]\nclinical_effect = 0")):
+        assert f"`{new.splitlines()[-1]}`" in PAGE.read_text("utf-8")
+        text = text.replace(old, new)
+    text = text.replace(declared, equal)
+    (tmp_path / "equal.toml").write_text(text, "utf-8")
+    second = load_ablation(tmp_path / "equal.toml")
+    assert first.hypothesis is not None
+    assert second.hypothesis is not None
+    assert (first.hypothesis.goal, first.looks, len(first.members)) == ("difference", (3, 6), 12)
+    assert (second.hypothesis.goal, second.looks, len(second.members)) == ("equivalence", None, 12)
+    assert second.phantom == {**first.phantom, "clinical_effect": 0}
 
 
 def shorten(text: str) -> str:
