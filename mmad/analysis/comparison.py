@@ -25,8 +25,8 @@ from mmad.base.formatting import DASH, decimal, direction, interval, p_value, pl
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
-from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol
-from mmad.config.runs import TRIALS
+from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol, without_fold
+from mmad.config.runs import TRIAL, TRIALS
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import pretraining_data, seen_in_pretraining
 from mmad.data.dataset import TOML, UNKNOWN
@@ -414,13 +414,17 @@ class Registration:
 
 
 def registration_of(
-    file: AblationRecord, runs: Iterable[ComparedRun], first_epochs: Mapping[str, datetime]
+    file: AblationRecord,
+    runs: Iterable[ComparedRun],
+    first_epochs: Mapping[str, datetime],
+    trials: Iterable[MemberRecord] = (),
 ) -> Registration | None:
     """What is registered of an ablation; None where nothing is, or this version cannot read it.
 
     Args:
         runs: of its members.
         first_epochs: when the first epoch of each run, by key, was committed.
+        trials: of the search for its arms' setups: the pair's show test figures, too.
     """
     declared = [one for one in file.registrations if one.content is not None]
     try:
@@ -435,6 +439,10 @@ def registration_of(
         for one in runs
         if one.member is not None and setting_of(one.member, one.run) == now.setting and one.member.arm in now.compare
     }
+    for trial in trials:
+        name = trial.setting.rpartition(TRIAL)[0]
+        if now.setting in (name, without_fold(name)) and trial.arm in now.compare:
+            keys.add(trial.key)
     began = sorted(first_epochs[key] for key in keys if key in first_epochs)
     dated = zip(declared, read, strict=True)
     before = [hypothesis for one, hypothesis in dated if not began or one.created <= began[0]]
@@ -908,12 +916,14 @@ def compare_pairs(
     if file.name.endswith(TRIALS):  # of different setups, which a search compares by validation alone
         return ()
     runs = [replace(one, trials=trials_of(file)) for one in runs]
+    trials: Iterable[MemberRecord] = (),
     sides: dict[tuple[str, str], list[ComparedRun]] = {}
     for one in runs:
         if one.member is not None:
             sides.setdefault((setting_of(one.member, one.run), one.member.arm), []).append(one)
     arms = list(dict.fromkeys(arm for _, arm in sides))
     pairs = file.compare or tuple((arms[0], arm) for arm in arms[1:])
+        trials: of the search for its arms' setups (``trials_in``).
     found = [
         compare(left, right, names=pair, file=file, setting=setting, kind=kind, split=split)
         for setting in dict.fromkeys(setting for setting, _ in sides)
@@ -923,7 +933,7 @@ def compare_pairs(
     looks = looks_of(file, runs)
     comparisons = [one for one in found if isinstance(one, Comparison)]
     late = 0 if looks else _late_runs(runs, comparisons, first_epochs or {})
-    registration = registration_of(file, runs, first_epochs or {})
+    registration = registration_of(file, runs, first_epochs or {}, trials)
 
     def known(one: Comparison) -> Comparison:
         if registration is None:
@@ -952,6 +962,11 @@ def search_of(file: AblationRecord) -> Mapping[str, Any]:
 
 
 def looks_of(file: AblationRecord, runs: Iterable[ComparedRun]) -> tuple[int, int] | None:
+def trials_in(ablations: Iterable[AblationRecord], name: str) -> tuple[MemberRecord, ...]:
+    """The trials of the search for the setups of the ablation ``name``."""
+    return next((one.members for one in ablations if one.name == name + TRIALS), ())
+
+
     """The seeds of the first and of the last look, where the file adds seeds until pairs are settled."""
     try:
         protocol = _document(file.source).get("protocol", {})
@@ -980,8 +995,9 @@ def compare_stored(
 ) -> tuple[Comparison | NotComparable, ...]:
     """Every pair of an ablation by what the store holds of its runs; no detections are read."""
     options = options or EvaluationOptions()
-    (file,) = (a for a in store.ablations() if a.name == ablation)
-    found = member_summaries(store, ablation)
+    ablations = store.ablations()
+    (file,) = (a for a in ablations if a.name == ablation)
+    found, trials = member_summaries(store, ablation), trials_in(ablations, ablation)
     files = {path: DataFile.of(path) for path in {one.run.dataset_path for one in found}}
     versions = store.latest_versions([one.run.key for one in found])
     runs = [
@@ -995,8 +1011,8 @@ def compare_stored(
         )
         for one in found
     ]
-    first = store.first_epochs([one.run.key for one in runs])
-    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split, first_epochs=first)
+    first = store.first_epochs([*(one.run.key for one in runs), *(one.key for one in trials)])
+    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split, first_epochs=first, trials=trials)
 
 
 @dataclass(frozen=True)
