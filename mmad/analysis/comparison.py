@@ -44,7 +44,7 @@ from mmad.evaluation.differences import (
     plans,
 )
 from mmad.evaluation.intervals import IntervalEstimate
-from mmad.evaluation.resampling import Interval
+from mmad.evaluation.resampling import LEVEL, Interval
 from mmad.evaluation.subgroups import Interaction
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.run_rows import spec_of
@@ -616,9 +616,10 @@ class Comparison:
 
     @property
     def difference(self) -> Interval | None:
-        """In AP, other minus reference: ``value``, and its 95 % interval from ``low`` to ``high``; None without any.
+        """In AP, other minus reference: ``value``, and its interval from ``low`` to ``high``; None without any.
 
-        The interval holds for all pairs of the ablation together.
+        The interval is of 95 % and holds for all pairs of the ablation together; that of a registered pair is of
+        1 − alpha and stands alone.
         """
         found = None if self.statistics is None else self.statistics.difference
         return None if found is None else found.ap
@@ -726,7 +727,11 @@ class Comparison:
                 "comparison": f"{self.names[1]} against {self.names[0]}",
                 "verdict": self.verdict,
                 "in words": self.sentence,
-                "difference in AP [95 %]": DASH if self.difference is None else interval(self.difference, sign=True),
+        found = None if self.statistics is None else self.statistics.difference
+        level = level_words(LEVEL if found is None else found.level)
+                f"difference in AP [{level}]": DASH
+                if self.difference is None
+                else interval(self.difference, sign=True),
                 "p": p_value(self.p),
                 **({"folds": f"{self.folds_done} of {self.folds}"} if self.folds else {}),
                 "seeds": len(self.seeds),
@@ -1325,7 +1330,7 @@ FOLDS = (
 def _of_goal(found: Comparison, difference: Difference, decision: Decision) -> tuple[Word, tuple[str, ...], str]:
     """Word, codes and claim of a registered equivalence or non-inferiority."""
     reference, other = _arm_names(found)
-    goal, of = decision.goal, f"{interval(decision.interval, sign=True)} ({decision.level:.0%})".replace("%", " %")
+    goal, of = decision.goal, f"{interval(decision.interval, sign=True)} ({level_words(decision.level)})"
     figure = f"{of} {_measure(found)}"
     if goal.name == "equivalence":
         claim = f"equivalent to {reference} within ±{goal.margin:g}, for it differs by {figure}"
@@ -1342,11 +1347,20 @@ def _of_goal(found: Comparison, difference: Difference, decision: Decision) -> t
 
 
 def _figure(found: Comparison, difference: Difference, *, word: Word = "not settled") -> str:
-    """``+0.048 [−0.031, +0.113] test AP``; without signs where ``word`` says which arm is higher."""
+    """``+0.048 [−0.031, +0.113] test AP``; without signs where ``word`` says which arm is higher.
+
+    It names the level of the interval where that is not 95 %.
+    """
     ap, sign = difference.ap, word not in ("higher", "lower")
     if word == "lower":
         ap = Interval(-ap.value, -ap.high, -ap.low)
-    return f"{interval(ap, sign=sign)} {_measure(found)}"
+    level = "" if difference.level == LEVEL else f" ({level_words(difference.level)})"
+    return f"{interval(ap, sign=sign)}{level} {_measure(found)}"
+
+
+def level_words(level: float) -> str:
+    """``97.5 %``."""
+    return f"{100 * level:g} %"
 
 
 def _measure(found: Comparison) -> str:
@@ -1386,7 +1400,8 @@ def registration_words(found: Registration) -> str:
         "non-inferiority": f"{other} is at most {asked.margin} worse than {reference}",
         "equivalence": f"{other} and {reference} differ by less than {asked.margin}",
     }
-    figures = [f"alpha {asked.alpha:g}", f"power {asked.power:g}", plural(asked.seeds or 0, "seed")]
+    level = "" if 1 - asked.alpha == LEVEL else f" with an interval of {level_words(1 - asked.alpha)}"
+    figures = [f"alpha {asked.alpha:g}{level}", f"power {asked.power:g}", plural(asked.seeds or 0, "seed")]
     if asked.smallest_effect is not None:
         figures.append(f"smallest effect {asked.smallest_effect:g}")
     use = f" Intended use: {asked.intended_use.rstrip('.')}." if asked.intended_use else ""
@@ -1490,7 +1505,7 @@ class Benefit:
     """Whether clinical data help in one setting: an arm against each without them, and against permuted records.
 
     They help only where it is ahead of each of the former and of the mean of at least three permutations, each at 5 %
-    by itself: an intersection-union test, whose level is 5 % without an adjustment.
+    by itself, whatever alpha was registered: an intersection-union test, whose level is 5 % without an adjustment.
     """
 
     arm: str
