@@ -545,6 +545,11 @@ class Comparison:
         reference, other = self.pairs[0]
         return _records(reference.run), _records(other.run)
 
+    @property
+    def permutation(self) -> int:
+        """Which permutation of the records the reference reads: arms of an equal one repeat nothing."""
+        return int(self.pairs[0][0].run.setup.get("clinical_permutation", 0))
+
     @functools.cached_property
     def pairs(self) -> tuple[tuple[ComparedRun, ComparedRun], ...]:
         """(reference, other) of every seed and replicate that both arms have finished."""
@@ -722,13 +727,13 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
+        found = None if self.statistics is None else self.statistics.difference
+        level = level_words(LEVEL if found is None else found.level)
         return html_rows(
             {
                 "comparison": f"{self.names[1]} against {self.names[0]}",
                 "verdict": self.verdict,
                 "in words": self.sentence,
-        found = None if self.statistics is None else self.statistics.difference
-        level = level_words(LEVEL if found is None else found.level)
                 f"difference in AP [{level}]": DASH
                 if self.difference is None
                 else interval(self.difference, sign=True),
@@ -911,24 +916,24 @@ def compare_pairs(
     kind: CheckpointKind | None = None,
     split: Split = "test",
     first_epochs: Mapping[str, datetime] | None = None,
+    trials: Iterable[MemberRecord] = (),
 ) -> tuple[Comparison | NotComparable, ...]:
     """Every pair of arms that an ablation compares, setting by setting, as far as ``runs`` has both.
 
     Args:
         runs: of the ablation's members, in their order.
         first_epochs: when the first epoch of each run, by key, was committed.
+        trials: of the search for its arms' setups (``trials_in``).
     """
     if file.name.endswith(TRIALS):  # of different setups, which a search compares by validation alone
         return ()
     runs = [replace(one, trials=trials_of(file)) for one in runs]
-    trials: Iterable[MemberRecord] = (),
     sides: dict[tuple[str, str], list[ComparedRun]] = {}
     for one in runs:
         if one.member is not None:
             sides.setdefault((setting_of(one.member, one.run), one.member.arm), []).append(one)
     arms = list(dict.fromkeys(arm for _, arm in sides))
     pairs = file.compare or tuple((arms[0], arm) for arm in arms[1:])
-        trials: of the search for its arms' setups (``trials_in``).
     found = [
         compare(left, right, names=pair, file=file, setting=setting, kind=kind, split=split)
         for setting in dict.fromkeys(setting for setting, _ in sides)
@@ -957,6 +962,11 @@ def trials_of(file: AblationRecord) -> int:
     return trials if isinstance(trials, int) and not file.name.endswith(TRIALS) else 0
 
 
+def trials_in(ablations: Iterable[AblationRecord], name: str) -> tuple[MemberRecord, ...]:
+    """The trials of the search for the setups of the ablation ``name``."""
+    return next((one.members for one in ablations if one.name == name + TRIALS), ())
+
+
 def search_of(file: AblationRecord) -> Mapping[str, Any]:
     """The file's ``[tune]`` table, empty where it has none."""
     try:
@@ -967,11 +977,6 @@ def search_of(file: AblationRecord) -> Mapping[str, Any]:
 
 
 def looks_of(file: AblationRecord, runs: Iterable[ComparedRun]) -> tuple[int, int] | None:
-def trials_in(ablations: Iterable[AblationRecord], name: str) -> tuple[MemberRecord, ...]:
-    """The trials of the search for the setups of the ablation ``name``."""
-    return next((one.members for one in ablations if one.name == name + TRIALS), ())
-
-
     """The seeds of the first and of the last look, where the file adds seeds until pairs are settled."""
     try:
         protocol = _document(file.source).get("protocol", {})
@@ -1571,11 +1576,12 @@ class Benefit:
         found = [_Lead.over(one.reference, (one,), _pointwise(one)) for one in self.without]
         mean = None if self.permuted[0].statistics is None else self.permuted[0].statistics.permutations
         figure = (Interval(math.nan, math.nan, math.nan), 0) if mean is None else (mean.ap, mean.seeds)
-        name = f"the mean of {plural(len(self.permuted), 'permutation')}"
-        if len(self.permuted) < LEAST_PERMUTATIONS:
-            name = f"{len(self.permuted)} of {LEAST_PERMUTATIONS} permutations"
+        count = len({one.permutation for one in self.permuted}) if mean is None else mean.references
+        name = f"the mean of {plural(count, 'permutation')}"
+        if count < LEAST_PERMUTATIONS:
+            name = f"{count} of {LEAST_PERMUTATIONS} permutations"
         lead = _Lead.over(name, self.permuted, figure)
-        return *found, replace(lead, ahead=lead.ahead and len(self.permuted) >= LEAST_PERMUTATIONS)
+        return *found, replace(lead, ahead=lead.ahead and count >= LEAST_PERMUTATIONS)
 
 
 @dataclass(frozen=True)

@@ -789,25 +789,21 @@ def mean_difference(
     return MeanDifference(_within(value, reach.alone), reach.p_pointwise, count, arms)
 
 
-def folded_mean_difference(
-    samples: Sequence[FoldedSample], places: Sequence[int], *, level: float = LEVEL
-) -> MeanDifference:
+def folded_mean_difference(samples: Sequence[FoldedSample], *, level: float = LEVEL) -> MeanDifference:
     """The same over folds: the references are averaged within each fold, so that its spread holds what they differ by.
 
     Args:
-        samples: of the family, whose ``places`` are of the same other arm and the same folds.
+        samples: of pairs of the same other arm; where they are not of the same folds, nothing is known.
     """
-    ones = [samples[n] for n in places]
-    folds = {len(one.folds) for one in ones}
-    if len(folds) > 1:
-        return MeanDifference(_within(_UNKNOWN, _UNKNOWN), _UNKNOWN, 0, len(ones))
-    each = np.mean([one.differences for one in ones], axis=0)
-    error, freedom = fold_error(each, ones[0].test_to_train)
+    if len({tuple(part.cohort for part in one.folds) for one in samples}) > 1:
+        return MeanDifference(_within(_UNKNOWN, _UNKNOWN), _UNKNOWN, 0, len(samples))
+    each = np.mean([one.differences for one in samples], axis=0)
+    error, freedom = fold_error(each, samples[0].test_to_train)
     value = float(each.mean())
     if not error > 0:
-        return MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, len(each), len(ones))
+        return MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, len(each), len(samples))
     reach, p = t_test(value, error, freedom, level)
-    return MeanDifference(_within(value, reach), p, len(each), len(ones))
+    return MeanDifference(_within(value, reach), p, len(each), len(samples))
 
 
 def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:
