@@ -116,7 +116,7 @@ OTHER: dict[str, Any] = {
     "representation_size": 9, "box_head_dropout_rate": 0.4, "mask_hidden_layers": 8, "momentum": 0.5,
     "warmup_epochs": 2, "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 0,
     "multiStepLR_milestones": (2,), "multiStepLR_gamma": 0.5, "weights": ("imagenet", "none"), "weights_hash": "abc",
-    "replicate": 2, "box_loss": {"use": "torch.nn:SmoothL1Loss"},
+    "replicate": 2, "pretrained_on": ("elsewhere",), "box_loss": {"use": "torch.nn:SmoothL1Loss"},
     "fusion": "film", "clinical_encoder": "tokens", "clinical_records": "permuted",
     "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
     "cosine_ramp_epochs": 2, "cosine_last_factor": 0.5,
