@@ -25,6 +25,7 @@ from mmad.analysis.comparison import (
     compare_pairs,
     compare_stored,
     line_of,
+    registration_words,
     verdict_of,
 )
 from mmad.analysis.json import plain_ablation_pairs
@@ -377,6 +378,7 @@ def test_a_hypothesis_that_changed_after_a_trial_of_the_pair_confirms_nothing(se
     changed = found("CXR+Clinical", setting).registration
     assert changed is not None
     assert (changed.before_training, changed.changed) == (False, ("alpha 0.05 / 0.1",))
+    assert "(alpha 0.1 with an interval of 90 %, power 0.8, 3 seeds;" in registration_words(changed)
     for arm, other in (("CLIN", "default"), ("CXR", "other")):
         registration = found(arm, other).registration
         assert registration is not None
