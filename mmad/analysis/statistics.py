@@ -113,7 +113,8 @@ def compare_arms(
     if found.folds and first.member is not None:
         name = setting_of(first.member, first.run)
     found = replace(found, setting=name)
-    measured = _measured(store, detections, found, options, same, by)
+    measured = _measured(store, detections, found, options, same)
+    measured = _with_parts(store, detections, found, measured, options, by)
     family: list[Comparison] = []
     if file is not None:
         found, family = _pairs_beside(store, file.name, found, options)
@@ -171,7 +172,7 @@ def compare_ablation(
 
     Raises:
         StoreError: no such ablation.
-        EvaluationError: no pair can be compared.
+        EvaluationError: no pair can be compared, or ``by`` parts nothing.
     """
     options = options or EvaluationOptions()
     ablation = named_ablation(store, ablation)
@@ -187,10 +188,12 @@ def compare_ablation(
             refused.append(found.unfinished())
             continue
         try:
-            done.append((found, _measured(store, detections, found, options, same, by)))
+            measured = _measured(store, detections, found, options, same)
         except EvaluationError as error:
             who = (found.ablation, found.setting, found.reference, found.other)
             refused.append(NotComparable(*who, str(error), ""))
+        else:
+            done.append((found, _with_parts(store, detections, found, measured, options, by)))
     progress(len(pairs), len(pairs))
     if not done:
         what, hint = "nothing can be compared: it has no pair of arms", None
@@ -242,7 +245,6 @@ def _measured(
     comparison: Comparison,
     options: EvaluationOptions,
     same: AgreementOptions | None,
-    by: Sequence[str] = (),
 ) -> PairStatistics:
     """The statistics of a comparison by itself.
 
@@ -255,12 +257,26 @@ def _measured(
             found = replace(found, **part)
         found = replace(found, agreement=agreement_of(store, detections, pairs, same, design))
         found = replace(found, external=_external(store, detections, comparison, pairs, options))
-        found = replace(found, interactions=interactions_of(store, detections, pairs, by, design))
     except EvaluationError as error:
         if not design or found.other is None:
             raise
         found = replace(found, why=str(error))
     return found
+
+
+def _with_parts(
+    store: Store,
+    detections: DetectionStore,
+    comparison: Comparison,
+    found: PairStatistics,
+    options: EvaluationOptions,
+    by: Sequence[str],
+) -> PairStatistics:
+    """The statistics with the parts of the columns ``by``. EvaluationError for columns that part nothing, and folds."""
+    if not by or found.why:
+        return found
+    pairs = comparison_targets(store, comparison, options)
+    return replace(found, interactions=interactions_of(store, detections, pairs, by, comparison.by_design))
 
 
 def _external(

@@ -145,6 +145,15 @@ def test_runs_are_compared_within_a_fold_alone(store: Store) -> None:
             compare_arms(store, DetectionStore(), one[0] + seed, f"made/default, fold 2 of 3/CXR+Clinical{seed}", FEW)
 
 
+def test_parts_of_folds_are_refused_in_the_option_s_name(store: Store) -> None:
+    """What ``--by`` cannot part is no reason against the comparison."""
+    with pytest.raises(EvaluationError, match="--by: each fold has other patients"):
+        compare_ablation(store, DetectionStore(), "made", FEW, by=["age"])
+    with pytest.raises(EvaluationError, match="--by: unknown column 'sex'"):
+        one = [f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS]
+        compare_arms(store, DetectionStore(), *one, FEW, by=["sex"])
+
+
 def test_a_name_without_a_fold_means_all_of_them(store: Store) -> None:
     assert len(find_seeds(store, CXR)) == 6
     assert [len(group) for group in find_ensembles(store, CXR)] == [2, 2, 2]

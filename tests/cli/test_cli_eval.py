@@ -51,8 +51,9 @@ def test_parts_of_the_split_are_asked_for_once_and_shown_in_the_report(
     page = (tmp_path / "page.md").read_text()
     assert "Parts of the split on test" in page
     assert "Do the arms differ more in some patients?" in page
-    refused = call_judged("eval", CXR, "--by", "sex")
-    assert (refused.code, refused.err.count("\n"), "unknown column 'sex'" in refused.err) == (2, 1, True)
+    for words in (("eval", CXR), ("compare", CXR, CLINICAL), ("compare", "made")):
+        refused = call_judged(*words, "--by", "sex")
+        assert (refused.code, refused.err.count("mmad:"), "--by: unknown column 'sex'" in refused.err) == (2, 1, True)
 
 
 @pytest.mark.slow
