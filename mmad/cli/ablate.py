@@ -77,13 +77,13 @@ def conclude(
 
     with Store.open(db, create=False) as store:
         detections = DetectionStore()
-        problems = []
+        problems: list[MmadError] = []
         if external is not None and summary.exit_code != INTERRUPTED:
             for one in ablations:
                 if one.name.endswith(TRIALS):
                     continue
                 try:
-                    evaluate_external(store, detections, one.name, external, progress_bar)
+                    problems += evaluate_external(store, detections, one.name, external, progress_bar)
                 except MmadError as error:
                     problems.append(error)
         compared = {

@@ -149,8 +149,8 @@ def test_parts_of_folds_are_refused_in_the_option_s_name(store: Store) -> None:
     """What ``--by`` cannot part is no reason against the comparison."""
     with pytest.raises(EvaluationError, match="--by: each fold has other patients"):
         compare_ablation(store, DetectionStore(), "made", FEW, by=["age"])
+    one = [f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS]
     with pytest.raises(EvaluationError, match="--by: unknown column 'sex'"):
-        one = [f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS]
         compare_arms(store, DetectionStore(), *one, FEW, by=["sex"])
 
 

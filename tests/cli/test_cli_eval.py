@@ -136,6 +136,17 @@ def test_an_ensemble_of_seeds_is_a_detector_of_its_own(call_judged: Call, judged
         assert mmad.evaluate(store, CXR, ensemble=True).ap.value == run["ap"]["value"]
 
 
+def test_an_external_data_set_that_is_gone_hides_no_figures_of_the_runs(call_judged: Call, judged_world: Any) -> None:
+    own = json.loads(call_judged("eval", "made", "--json").out)
+    source = "".join(f'[[external]]\nname = "{name}"\ndir = "{name}"\n' for name in ("one", "two"))
+    with contextlib.closing(sqlite3.connect(judged_world.database)) as connection, connection:
+        connection.execute("UPDATE ablations SET source = ?", (source,))
+    called = call_judged("eval", "made", "--json")
+    assert (called.code, json.loads(called.out)) == (2, own)
+    lines = called.err.splitlines()
+    assert [line.startswith("mmad: not evaluated on external data: ") for line in lines] == [True, True]
+
+
 def test_runs_of_an_older_recipe_are_evaluated_and_compared_among_themselves(
     call_judged: Call, judged_world: Any
 ) -> None:
