@@ -95,7 +95,7 @@ def compare_arms(
     options = options or EvaluationOptions()
     meant = [find_seeds(store, name) for name in (reference, other)]
     file = _file_of(store, [run for side in meant for run in side])
-    sides = [[_compared(store, run, file, options) for run in side] for side in meant]
+    sides = [[_compared(store, run, file, options, detections.data) for run in side] for side in meant]
     found = compare(
         *sides,
         names=(reference, other),
@@ -117,7 +117,7 @@ def compare_arms(
     measured = _with_parts(store, detections, found, measured, options, by)
     family: list[Comparison] = []
     if file is not None:
-        found, family = _pairs_beside(store, file.name, found, options)
+        found, family = _pairs_beside(store, file.name, found, options, detections.data)
     (settled, *_) = _as_family(
         [(found, measured), *((one, _sampled(store, detections, one, options)) for one in family)], options
     )
@@ -125,14 +125,14 @@ def compare_arms(
 
 
 def _pairs_beside(
-    store: Store, ablation: str, found: Comparison, options: EvaluationOptions
+    store: Store, ablation: str, found: Comparison, options: EvaluationOptions, data: Path | None
 ) -> tuple[Comparison, list[Comparison]]:
     """The comparison with what the ablation knows of it (late runs, registration), and the ablation's other pairs.
 
     Only where the ablation compares these two itself: a verdict does not depend on who asks.
     """
     runs = [(a.run.key, b.run.key) for a, b in found.pairs]
-    every = [one for one in compare_stored(store, ablation, options) if isinstance(one, Comparison) and one.pairs]
+    every = [one for one in compare_stored(store, ablation, options, data) if isinstance(one, Comparison) and one.pairs]
     turned = [(b, a) for a, b in runs]
     same = [n for n, one in enumerate(every) if [(a.run.key, b.run.key) for a, b in one.pairs] in (runs, turned)]
     if not same:
@@ -176,7 +176,7 @@ def compare_ablation(
     """
     options = options or EvaluationOptions()
     ablation = named_ablation(store, ablation)
-    pairs = compare_stored(store, ablation, options)
+    pairs = compare_stored(store, ablation, options, detections.data)
     done: list[tuple[Comparison, PairStatistics]] = []
     refused: list[NotComparable] = []
     for number, found in enumerate(pairs):
@@ -209,7 +209,7 @@ def finished_pairs(
 ) -> list[Comparison | NotComparable]:
     """The same for the end of ``mmad ablate``: pairs that are not finished or cannot be measured stay in, too."""
     options = options or EvaluationOptions()
-    pairs = compare_stored(store, ablation, options)
+    pairs = compare_stored(store, ablation, options, detections.data)
     known = [one for one in pairs if isinstance(one, Comparison) and one.pairs]
     measured = [(one, _sampled(store, detections, one, options)) for one in known]
     family = _as_family(measured, options, _late_fusion(store, detections, options))
@@ -220,7 +220,9 @@ def finished_pairs(
     ]
 
 
-def _compared(store: Store, found: FoundRun, file: AblationRecord | None, options: EvaluationOptions) -> ComparedRun:
+def _compared(
+    store: Store, found: FoundRun, file: AblationRecord | None, options: EvaluationOptions, data: Path | None
+) -> ComparedRun:
     """The run as the member of ``file`` that it answers; without a file, as the first it answers."""
     run = found.run
     of_file = [m for m in found.members if file is not None and m.ablation == file.name]
@@ -230,7 +232,7 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     versions = store.latest_versions([run.key]).get(run.key, {})
     trials = next((trials_of(one) for one in store.ablations() if member and one.name == member.ablation), 0)
-    return ComparedRun(run, member, protocol, results, DataFile.of(run.dataset_path), versions, trials)
+    return ComparedRun(run, member, protocol, results, DataFile.of(data or run.dataset_path), versions, trials)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:

@@ -158,7 +158,7 @@ def report_against(
     with Store.open(against, create=False, read_only=True) as other:
         names = {ablation.record.name for ablation in frame.ablations}
         theirs = [ablation.name for ablation in other.ablations() if ablation.name in names]
-        earlier = load_frame(other, theirs) if theirs else ReportFrame((), ())
+        earlier = load_frame(other, theirs, data) if theirs else ReportFrame((), ())
         found = compute_statistics(earlier, other, data=data, options=options)
         return Against(database_name(other.where), *_changes(earlier, found, frame, statistics))
 
