@@ -352,6 +352,8 @@ def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
             "mixed_precision = true needs a GPU of NVIDIA or AMD",
             hint="set mixed_precision = false, or use --device cuda",
         )
+    if not on_gpu and any(run.setup.sync_batch_norm and run.setup.gpus_per_run > 1 for run in runs):
+        raise SpecError("sync_batch_norm = true needs GPUs", hint="set sync_batch_norm = false, or use --device cuda")
     for setup in {run.key: run.setup for run in runs if run.setup.image_backbone.startswith(TIMM)}.values():
         from mmad.detector import parameter_counts
 

@@ -587,7 +587,8 @@ def _print_total(plans: Sequence[Plan], slots: Slots) -> None:
     known = [row.seconds for row in waiting if row.seconds is not None]
     time = f"about {duration(sum(known))} one after the other" if known else "time unknown: none like them yet"
     threads = max((row.member.run.protocol.threads for row in waiting), default=1)
-    if len(known) == len(waiting) and (at_once := min(len(waiting), slots.capacity(threads))) > 1:
+    gpus = max((row.member.run.setup.gpus_per_run for row in waiting), default=1)
+    if len(known) == len(waiting) and (at_once := min(len(waiting), slots.capacity(threads, gpus))) > 1:
         time += f", {duration(max(sum(known) / at_once, *known))} with {at_once} at once"
     if 0 < len(known) < len(waiting):
         time += f" for {len(known)} of them, none like the others yet"

@@ -194,12 +194,12 @@ def _trouble(runs: Sequence[RunningRun]) -> str:
 
 
 def _devices(names: Sequence[str]) -> str:
-    """``cuda:0–7``, ``cpu``: each device once."""
+    """``cuda:0-7``, ``cpu``: each device once."""
     found = list(dict.fromkeys(name for name in names if name))
     numbers = [name.removeprefix("cuda:") for name in found]
     if len(found) > 1 and all(number.isdecimal() for number in numbers):
         whole = [str(number) for number in range(int(numbers[0]), int(numbers[-1]) + 1)]
-        return f"cuda:{numbers[0]}–{numbers[-1]}" if numbers == whole else f"cuda:{','.join(numbers)}"
+        return f"cuda:{numbers[0]}-{numbers[-1]}" if numbers == whole else f"cuda:{','.join(numbers)}"
     return ", ".join(found)
 
 

@@ -421,11 +421,13 @@ class Slots:
         gpus = self._shared.values()
         return not all(gpu.full for gpu in gpus) if self.per_gpu is None else any(not gpu.runs for gpu in gpus)
 
-    def capacity(self, threads: int) -> int:
-        """How many runs of ``threads`` threads fit at once, as far as is known beforehand."""
+    def capacity(self, threads: int, gpus: int = 1) -> int:
+        """How many runs of ``gpus`` processes with ``threads`` threads fit at once, as far as is known beforehand."""
+        if self.on_gpu and gpus > 1:
+            return max(1, len(self.devices) // gpus)
         if self.on_gpu:
             return sum(gpu.capacity for gpu in self._shared.values())
-        return max(1, self.cores // max(1, threads))
+        return max(1, self.cores // (max(1, threads) * gpus))
 
     def require(self, gpus: int) -> None:
         """Refuse a run on ``gpus`` devices that no wait would give it.
@@ -526,7 +528,7 @@ class Slots:
         first = slot.devices[0]
         return self._shared[first].model if first in self._shared else slot.device
 
-    def describe(self, threads: int) -> str:
+    def describe(self, threads: int, gpus: int = 1) -> str:
         """The slots in words, for the first line of a view."""
         note = f" ({self.note})" if self.note else ""
         if self.on_gpu:
@@ -535,7 +537,7 @@ class Slots:
             )
             count = len(self.devices)
             return f"{count} GPU{'s' * (count > 1)} ({', '.join(self.devices)}), {each}{note}"
-        runs = self.capacity(threads)
+        runs = self.capacity(threads, gpus)
         return f"CPU, {self.cores} core{'s' * (self.cores > 1)}, {runs} run{'s' * (runs > 1)} at once{note}"
 
 

@@ -37,11 +37,6 @@ class Job:
     parent: str | None = None
 
     @property
-    def cores(self) -> int:
-        """CPU cores that all of its processes keep busy."""
-        return self.threads * self.gpus
-
-    @property
     def label(self) -> str:
         """The run in a few words, for one line of output."""
         return f"{self.setting} · {self.arm} · seed {self.seed}"

@@ -52,8 +52,13 @@ _COLUMNS = (
 
 def opening(states: Sequence[JobState], slots: Slots) -> str:
     """The first line: how many runs, and where."""
-    threads = max((state.job.cores for state in states), default=1)
-    return f"{len(states)} run{'s' * (len(states) != 1)} to train on {slots.describe(threads)}"
+    return f"{len(states)} run{'s' * (len(states) != 1)} to train on {slots.describe(*_largest(states))}"
+
+
+def _largest(states: Sequence[JobState]) -> tuple[int, int]:
+    """The most threads of a process, and the most processes of a run."""
+    jobs = [state.job for state in states]
+    return max((job.threads for job in jobs), default=1), max((job.gpus for job in jobs), default=1)
 
 
 def epoch_line(done: EpochDone) -> str:
@@ -179,8 +184,7 @@ class PlainView:
     def begin(self, states: list[JobState], slots: Slots) -> None:
         self._states = states
         self._over.clear()
-        threads = max((state.job.cores for state in states), default=1)
-        self._capacity = slots.capacity(threads)
+        self._capacity = slots.capacity(*_largest(states))
         self._say(opening(states, slots))
 
     def started(self, state: JobState) -> None:
@@ -256,7 +260,7 @@ class LiveView:
 
     def begin(self, states: list[JobState], slots: Slots) -> None:
         self._states = states
-        self._capacity = slots.capacity(max((state.job.cores for state in states), default=1))
+        self._capacity = slots.capacity(*_largest(states))
         self.note(opening(states, slots))
 
     def started(self, state: JobState) -> None:

@@ -341,7 +341,7 @@ def attempt(request: TrainRequest, record: RunRecord, store: Store, link: Superv
     except Exception as error:
         log.exception("the training failed")
         line, retry = failure_line(error, request.device, _log_of(request)), retry_of(error)
-        missing = shortage(error, request.first_device) if retry == "memory" else None
+        missing = shortage(error, _device_of(error, request)) if retry == "memory" else None
         return Ended(request.key, "failed", line, retry, shortage=missing)
 
 
@@ -530,6 +530,12 @@ def shortage(error: Exception, device: str) -> Shortage | None:
     own = _bytes_in(r"this process has ([\d.]+) (\w+) memory in use", text) or reserved + CONTEXT
     asked_for = _bytes_in(r"Tried to allocate ([\d.]+) (\w+)", text)
     return Shortage(own + asked_for, max(0, total - free - own), total)
+
+
+def _device_of(error: Exception, request: TrainRequest) -> str:
+    """The device that ``error`` is of: that of another rank where it names one."""
+    named = re.match(r"rank \d+ of \d+ on (cuda:\d+)", one_line(error))
+    return request.first_device if named is None else named[1]
 
 
 def _bytes_in(pattern: str, text: str) -> int:

@@ -17,7 +17,7 @@ def main() -> int:
         follow(request)
     except Exception as error:
         traceback.print_exc()
-        request.answer(" ".join(f"{type(error).__name__}: {error}".split()))
+        request.answer_failure(error)
         return 1
     return 0
 

@@ -16,25 +16,29 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmad.base import clock
 from mmad.base.errors import RankLostError, SpecError
 from mmad.base.paths import RunPaths
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import DataSource, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.data.loader import Batch
+from mmad.detector.clinical import BatchNorm, VectorNorm
 from mmad.detector.weights import name_seed
 
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 #: What GPUs have to answer each other in, and how long ranks wait for rank 0, which evaluates meanwhile.
 _ANSWER, _PATIENCE = timedelta(minutes=10), timedelta(days=30)
 #: Seconds that a rank has to end after it failed.
@@ -50,15 +54,33 @@ def devices_of(name: str, count: int) -> tuple[str, ...]:
         SpecError: another number of devices than ``count``.
     """
     named = tuple(part.strip() for part in name.split(","))
-    if count == 1 or len(named) == count:
+    if len(named) == count:
         return named
     if name == "cpu":
         return (name,) * count
     if name in ("cuda", "cuda:0"):
         return tuple(f"cuda:{number}" for number in range(count))
-    raise SpecError(
-        f"gpus_per_run = {count} on {name}", hint=f"name {count} GPUs, as in cuda:0,cuda:1, or cuda for the first"
-    )
+    hint = f"name {count} GPUs, as in cuda:0,cuda:1, or cuda for the first" if count > 1 else "name one device"
+    raise SpecError(f"gpus_per_run = {count} on {name}", hint=hint)
+
+
+def synchronised(model: ModuleT) -> ModuleT:
+    """``model`` with every BatchNorm over the whole batch.
+
+    A rank without an image of a short last batch shows that batch's first one, which counts there once more.
+
+    Raises:
+        SpecError: a BatchNorm of another kind, whose own ``forward`` would be lost.
+    """
+    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNorm, VectorNorm)
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and type(module) not in plain:
+            raise SpecError(
+                f"sync_batch_norm = true, and {name} is a {type(module).__name__}, which does more than normalise",
+                hint="set sync_batch_norm = false",
+            )
+    converted: ModuleT = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return converted
 
 
 @dataclass(frozen=True)
@@ -99,22 +121,29 @@ class RankRequest:
         """Tell rank 0 a line."""
         os.write(self.answers, f"{line}\n".encode())
 
+    def answer_failure(self, error: Exception) -> None:
+        """Tell rank 0 why this rank ends."""
+        text = " ".join(str(error).split())
+        number = error.errno if isinstance(error, OSError) else None
+        self.answer(json.dumps({"kind": type(error).__name__, "text": text, "errno": number}))
+
     @classmethod
     def read(cls) -> RankRequest:
         """The request on standard input; from then on this process ends with the one that sent it."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 decides when a run stops
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # rank 0 decides when a run stops
+            signal.signal(number, signal.SIG_IGN)
         line = sys.stdin.readline()
         if not line:
             os._exit(1)  # rank 0 is gone, or failed before it had a run to share
         request = replace(cls(**json.loads(line)), answers=os.dup(1))
         os.dup2(2, 1)
-        threading.Thread(target=_end_with_sender, name="rank-0", daemon=True).start()
+        threading.Thread(target=request._end_with_sender, name="rank-0", daemon=True).start()
         return request
 
-
-def _end_with_sender() -> NoReturn:
-    sys.stdin.read()
-    os._exit(1)
+    def _end_with_sender(self) -> NoReturn:
+        sys.stdin.read()
+        shutil.rmtree(Path(self.meeting).parent, ignore_errors=True)
+        os._exit(1)
 
 
 class Ranks:
@@ -132,19 +161,16 @@ class Ranks:
     def __init__(self, rank: int, size: int, model: nn.Module, device: torch.device, seed: int, meeting: Path) -> None:
         self.rank, self.size, self._model, self._seed = rank, size, model, seed
         self._weight = 1.0 / size
-        on_gpu = device.type == "cuda"
         # ranks of one machine need no name service; macOS calls the interface lo0
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
         dist.init_process_group(
-            "nccl" if on_gpu else "gloo",
+            "nccl" if device.type == "cuda" else "gloo",
             store=dist.FileStore(str(meeting), size),  # type: ignore[attr-defined]
             rank=rank,
             world_size=size,
-            timeout=_ANSWER if on_gpu else _PATIENCE,
+            timeout=_ANSWER,
         )
-        self._words: dist.ProcessGroup | None = None  # what is on the CPU; the group of all where that is, too
-        if on_gpu:
-            self._words = dist.new_group(backend="gloo", timeout=_PATIENCE)  # type: ignore[assignment]
+        self._words: Any = dist.new_group(backend="gloo", timeout=_PATIENCE)
 
     def share(self, batch: Batch, epoch: int, step: int) -> Batch:
         """This rank's part of a batch, every ``size``-th study; the random numbers of ``step`` (from 1) begin here.
@@ -184,7 +210,7 @@ class Ranks:
     def agree(self, parameters: Sequence[Tensor]) -> None:
         """After a batch's backward pass: the gradients of the whole batch, and the mean of the running statistics.
 
-        A gradient that no rank has stays None.
+        A gradient that no rank has stays None. Other buffers that a module keeps become those of rank 0.
         """
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         known = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int32)
@@ -198,6 +224,14 @@ class Ranks:
         norms = [module for module in self._model.modules() if isinstance(module, _BatchNorm) and module.training]
         found = [b for norm in norms for b in (norm.running_mean, norm.running_var) if b is not None]
         self._replace(found, self._weight)
+        batch_norms = set(map(id, norms))
+        others = [b for m in self._model.modules() if id(m) not in batch_norms for b in m.buffers(recurse=False)]
+        for kind in sorted({value.dtype for value in others if value.is_floating_point()}, key=str):
+            alike = [value for value in others if value.dtype == kind]
+            flat = torch.cat([value.flatten() for value in alike])
+            dist.broadcast(flat, 0)
+            for value, same in zip(alike, torch.split(flat, [value.numel() for value in alike]), strict=True):
+                value.copy_(same.view(value.shape))
 
     def _replace(self, values: Sequence[Tensor], weight: float = 1.0) -> None:
         """Each of ``values`` by the sum over all ranks of it times their ``weight``, in one message a type."""
@@ -237,15 +271,22 @@ class RankProcesses:
             )
         self._devices = devices
         self._folder = Path(tempfile.mkdtemp(prefix="mmad-ranks-"))
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-P", "-m", "mmad.training.rank_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in devices[1:]
-        ]
+        self._answers: dict[int, str] = {}
+        self._ending = threading.Event()
+        self._processes: list[subprocess.Popen[str]] = []
+        try:
+            for _ in devices[1:]:
+                self._processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-P", "-m", "mmad.training.rank_process"],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+        except OSError:
+            self.end()
+            raise
 
     def join(
         self,
@@ -286,32 +327,62 @@ class RankProcesses:
         for rank, process in enumerate(self._processes, start=1):
             assert process.stdout is not None
             if (said := process.stdout.readline().strip()) != _READY:
-                raise self._failure(rank, said)
+                self._answers[rank] = said
+                raise RankLostError(f"{self._who(rank)} did not begin")
+        threading.Thread(target=self._watch, name="ranks", daemon=True).start()
         return Ranks(0, len(self._devices), model, device, spec.protocol.seed, meeting)
 
-    def lost(self) -> Exception | None:
-        """Why a rank is not there any more, after rank 0 failed to reach it; None where all are."""
-        for rank, process in enumerate(self._processes, start=1):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_LEAVES)
-                assert process.stdout is not None
-                return self._failure(rank, process.stdout.read().strip())
-        return None
+    def _watch(self) -> None:
+        """Frees rank 0 from waiting for a rank that failed, where the GPUs' library would wait for minutes."""
+        while not self._ending.wait(1.0):
+            if any(process.poll() for process in self._processes):
+                if not self._ending.wait(_LEAVES) and dist.is_initialized() and dist.get_backend() == "nccl":
+                    dist.distributed_c10d._abort_process_group()
+                return
 
-    def _failure(self, rank: int, said: str) -> Exception:
-        process = self._processes[rank - 1]
-        who = f"rank {rank} of {len(self._devices)} on {self._devices[rank]}"
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_LEAVES)
-        code = process.returncode
-        if said or code is None or code >= 0:
-            return RuntimeError(f"{who}: {said or f'it ended with exit code {code}'}")
-        with contextlib.suppress(ValueError):
-            return RankLostError(f"{who} was killed by {signal.Signals(-code).name}")
-        return RankLostError(f"{who} was killed by signal {-code}")
+    def cause(self, error: Exception) -> Exception:
+        """Why rank 0 failed with ``error``: what ended another rank, if one is gone; else the error itself.
+
+        Of several ranks one that was killed counts first, then one that failed by itself: the others lost these.
+        """
+        until = clock.seconds() + (_LEAVES if _of_group(error) else 0.0)
+        while not (gone := self._gone()) and clock.seconds() < until:
+            time.sleep(0.05)
+        if gone:
+            time.sleep(0.2)  # what another rank's end was the cause of is a moment later
+        causes = [self._failure(rank) for rank in self._gone()]
+        killed = [cause for cause in causes if isinstance(cause, RankLostError)]
+        own = [cause for cause in causes if not _of_group(cause)]
+        return next(iter((*killed, *own, *causes)), error)
+
+    def _gone(self) -> list[int]:
+        """The ranks whose processes ended in another way than rank 0 told them."""
+        return [rank for rank, process in enumerate(self._processes, start=1) if process.poll()]
+
+    def _who(self, rank: int) -> str:
+        return f"rank {rank} of {len(self._devices)} on {self._devices[rank]}"
+
+    def _failure(self, rank: int) -> Exception:
+        process, who = self._processes[rank - 1], self._who(rank)
+        assert process.stdout is not None
+        code, said = process.returncode, self._answers.setdefault(rank, process.stdout.read().strip())
+        if code < 0:
+            try:
+                return RankLostError(f"{who} was killed by {signal.Signals(-code).name}")
+            except ValueError:
+                return RankLostError(f"{who} was killed by signal {-code}")
+        try:
+            told = json.loads(said.splitlines()[-1])
+            kind, text, number = str(told["kind"]), str(told["text"]), told["errno"]
+        except (IndexError, KeyError, TypeError, ValueError):
+            return RuntimeError(f"{who} ended with exit code {code}")
+        if number is not None:
+            return OSError(number, f"{who}: {text}")
+        return (MemoryError if kind == "MemoryError" else RuntimeError)(f"{who}: {kind}: {text}")
 
     def end(self) -> None:
         """End the ranks, which hold nothing that rank 0 does not, and leave the group."""
+        self._ending.set()
         for process in self._processes:
             process.kill()
         for process in self._processes:
@@ -323,6 +394,12 @@ class RankProcesses:
         if dist.is_initialized():
             _leave()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _of_group(error: Exception) -> bool:
+    """Whether ``error`` says no more than that another rank cannot be reached."""
+    words = ("gloo", "NCCL", "ProcessGroup", "Connection", "did not begin")
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
 def _leave() -> None:

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 
 from mmad.base import clock
-from mmad.base.errors import SpecError
+from mmad.base.errors import RankLostError, SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import (
@@ -59,7 +59,7 @@ from mmad.training.divergence import DivergenceMonitor
 from mmad.training.history import RunHistory
 from mmad.training.loop import PartialEpoch, Stepper
 from mmad.training.losses import Weighing
-from mmad.training.ranks import RankProcesses, RankRequest, Ranks, devices_of
+from mmad.training.ranks import RankProcesses, RankRequest, Ranks, devices_of, synchronised
 from mmad.training.resume import Continuation, Resumed, TrainingState, averaged_weights
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
 
@@ -129,9 +129,11 @@ def train(
             return training.run_epochs()
         except loop.Interrupted:
             return "interrupted"
-        except RuntimeError as error:
-            lost = None if processes is None else processes.lost()
-            raise error if lost is None else lost from error
+        except (RuntimeError, RankLostError) as error:
+            cause = error if processes is None else processes.cause(error)
+            if cause is error:
+                raise
+            raise cause from error
 
 
 def follow(request: RankRequest) -> None:
@@ -195,7 +197,7 @@ class _Training:
             weights_hash=protocol.weights_hash,
         ).to(device)
         if setup.sync_batch_norm and setup.gpus_per_run > 1:
-            self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+            self.model = synchronised(self.model)
         in_layout(self.model, setup)
         self.begin_ranks: Callable[[], Ranks] | None = None
         self.weighing = Weighing.of(setup)
@@ -326,8 +328,6 @@ class _Training:
             self._save_partial(epoch, partial, epoch_clock)
             raise
         plateau = self._plateau_metrics(results)
-        if self.state.stepper.ranks is not None:
-            self.state.stepper.ranks.tell(over, *plateau)
         schedule.after_epoch(epoch, *plateau)
         history.add_epoch(EpochRecord(epoch, lr, *epoch_clock.read(), _metrics(results)), results[1:], kinds)
         history.write_detections()
@@ -337,6 +337,8 @@ class _Training:
         history.set_file(checkpoint.save(self.run, epoch, content))
         history.report(self.recorder)
         checkpoint.prune(self.run, history.files())
+        if self.state.stepper.ranks is not None:
+            self.state.stepper.ranks.tell(over, *plateau)
         return over
 
     def _save_partial(self, epoch: int, partial: PartialEpoch, epoch_clock: _EpochClock) -> None:

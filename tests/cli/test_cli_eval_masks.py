@@ -17,9 +17,8 @@ from mmad.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_workers")]
 Call = Callable[..., Any]
-HEAD = FILE.replace("lr = 3e-3", "lr = 3e-3\nuse_mask = true\nmask_hidden_layers = 8").replace(
-    '[arms."CXR+Clinical"]\nuse_clinical = true\n', ""
-)
+ONE_ARM = FILE.partition("[[external]]")[0].replace('[arms."CXR+Clinical"]\nuse_clinical = true\n', "")
+HEAD = ONE_ARM.replace("lr = 3e-3", "lr = 3e-3\nuse_mask = true\nmask_hidden_layers = 8")
 
 
 def test_masks_are_judged_and_shown(call_mmad: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

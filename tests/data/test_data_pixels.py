@@ -157,9 +157,11 @@ def test_the_rule_enters_the_fingerprint_of_what_it_changes_alone(tiny: Path, mo
 
 
 def test_fingerprints_are_those_of_earlier_versions(tiny: Path, tmp_path: Path) -> None:
-    """Computed before pixels had a rule, and readings without a finding a row."""
+    """Computed before pixels had a rule, readings without a finding a row, and columns a time."""
     phantom = make_phantom(tmp_path / "phantom", studies=12, image_size=64, seed=3)
     assert phantom.fingerprint() == "cc4938469e777e335456b3878481a3579043a97efd15767e77a467e9cfdc9a15"
+    toml = tiny / "dataset.toml"
+    toml.write_text(toml.read_text().replace('measured = "before"\n', ""))
     assert load_dataset(tiny).fingerprint() == "40126543fe681810e9e9beb557510eb3f79cef1c1d3016cef15b32e2f130fb4f"
 
 

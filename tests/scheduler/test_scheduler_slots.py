@@ -77,6 +77,7 @@ def test_a_run_on_several_gpus_waits_until_nobody_is_on_them() -> None:
     assert slots.take(1) is not None
     slots.give_back(pair)
     assert slots.take(1, gpus=2) is not None
+    assert (slots.capacity(1), slots.capacity(1, 2), slots.capacity(1, 3)) == (3, 1, 1)
     with pytest.raises(MmadError, match="gpus_per_run = 4, and this machine has 3 GPUs; set gpus_per_run to 3 or less"):
         slots.require(4)
 
@@ -86,11 +87,13 @@ def test_a_run_of_several_processes_takes_their_cores() -> None:
     taken = slots.take(1, gpus=3)
     assert taken is not None
     assert (taken.device, taken.cores) == ("cpu", 3)
+    assert (slots.capacity(1, 2), slots.capacity(2, 2), slots.capacity(1, 8)) == (2, 1, 1)
     assert slots.take(1, gpus=2) is None
 
 
 def test_a_cluster_counts_the_gpus_of_a_run() -> None:
     slots = ClusterSlots("a cluster", gpus=4, per_gpu=2, largest=2)
+    assert (slots.capacity(1), slots.capacity(1, 2)) == (8, 2)
     pair = slots.take(1, gpus=2)
     assert pair is not None
     assert pair.device == "cuda"

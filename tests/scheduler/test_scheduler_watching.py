@@ -132,7 +132,7 @@ def test_many_machines_have_one_row_each(width: int, height: int) -> None:
     assert len(lines) <= height
     assert "64 machines" in lines[0]
     assert lines[1].split()[:4] == ["machine", "trouble", "runs", "devices"]
-    assert lines[2].split()[:5] == ["node33", "8", "silent", "8", "cuda:0–7"]
+    assert lines[2].split()[:5] == ["node33", "8", "silent", "8", "cuda:0-7"]
     rows = [line.split()[0] for line in lines if line.startswith("node")]
     assert rows == ["node33", *(f"node{number}" for number in range(len(rows) - 1))]
     (hidden,) = (line for line in lines if "more machines" in line)

@@ -100,9 +100,7 @@ TRIED = {
     "lr_scheduler ≠ MultiStepLR": ["CXR", "plateau"],
     "reduceLROnPlateau_full_stop = true": ["plateau, full stop"],
 }
-#: So many fields that their conditions make idle in a run are changed together, far apart in the order of the fields.
-TOGETHER = 4
-#: Runs of large networks: there all of them are.
+#: Runs of large networks: there the fields that their conditions make idle are changed together.
 LARGE = ("torchvision's", "pyramid of Swin-T")
 #: Field → another value than in any of the runs, or the two that it has.
 OTHER: dict[str, Any] = {
@@ -116,7 +114,7 @@ OTHER: dict[str, Any] = {
     "representation_size": 9, "box_head_dropout_rate": 0.4, "mask_hidden_layers": 8, "momentum": 0.5,
     "warmup_epochs": 2, "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 0,
     "multiStepLR_milestones": (2,), "multiStepLR_gamma": 0.5, "weights": ("imagenet", "none"), "weights_hash": "abc",
-    "replicate": 2, "box_loss": {"use": "torch.nn:SmoothL1Loss"},
+    "replicate": 2, "pretrained_on": ("elsewhere",), "box_loss": {"use": "torch.nn:SmoothL1Loss"},
     "fusion": "film", "clinical_encoder": "tokens", "clinical_records": "permuted",
     "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
     "cosine_ramp_epochs": 2, "cosine_last_factor": 0.5,
@@ -142,14 +140,6 @@ class Case:
         """The fields with other values than the run has."""
         return {name: value for field in self.fields for name, value in _other(field, self.run).items()}
 
-    def goes(self) -> bool:
-        """Whether the fields can have their other values at once, with the conditions as they are."""
-        try:
-            parts = _parts(self.run, **self.others())
-        except ValueError:
-            return False
-        return all(condition.holds(*parts) for _, condition in self.claims)
-
 
 def _claims() -> Iterator[tuple[str, Condition]]:
     """Every field with every condition that makes all of it idle."""
@@ -160,23 +150,14 @@ def _claims() -> Iterator[tuple[str, Condition]]:
 
 
 def _cases() -> Iterator[Case]:
-    tried: dict[str, list[tuple[str, Condition]]] = {}
+    together: dict[str, list[tuple[str, Condition]]] = {}
     for field, condition in _claims():
         for run in TRIED[str(condition)]:
-            if _other(field, run):
-                tried.setdefault(run, []).append((field, condition))
-    for run, claims in tried.items():
-        count = 1 if run in LARGE else -(-len(claims) // TOGETHER)
-        cases = [Case((), run)] * count
-        for number, claim in enumerate(claims):
-            for turn in range(number, number + count):
-                longer = Case((*cases[turn % count].claims, claim), run)
-                if longer.goes():
-                    cases[turn % count] = longer
-                    break
-            else:
-                cases.append(Case((claim,), run))
-        yield from cases
+            if run in LARGE:
+                together.setdefault(run, []).append((field, condition))
+            elif _other(field, run):
+                yield Case(((field, condition),), run)
+    yield from (Case(tuple(claims), run) for run, claims in together.items())
 
 
 def _parts(run: str, **fields: Any) -> tuple[ModelSetup, TrainingProtocol]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,8 +23,9 @@ from mmad.config.checks import problems
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.detector import RoiMode
+from mmad.detector.clinical import BatchNorm
 from mmad.training import checkpoint, train
-from mmad.training.ranks import Ranks, devices_of
+from mmad.training.ranks import RankProcesses, Ranks, devices_of, synchronised
 from mmad.training.trainer import Unrecorded, _Training, never
 
 #: Everything that stands between a batch's gradients and its step.
@@ -143,6 +147,64 @@ def test_two_processes_train_as_one_and_resume_to_the_bit(dataset: DataSet, tmp_
     assert parts.numbers() == whole.numbers()
 
 
+def ended(*codes: str) -> RankProcesses:
+    """Ranks whose processes ran ``codes`` and are over."""
+    ranks = RankProcesses(["cpu"])
+    ranks._devices = ["cpu"] * (1 + len(codes))
+    ranks._processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        for code in codes
+    ]
+    for process in ranks._processes:
+        process.wait()
+    return ranks
+
+
+def failed(kind: str, text: str, errno: int | None = None) -> str:
+    return f"print({json.dumps(json.dumps({'kind': kind, 'text': text, 'errno': errno}))}); raise SystemExit(1)"
+
+
+LOST = failed("RuntimeError", "[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind", "said"),
+    [
+        ((LOST, KILLED), RankLostError, "rank 2 of 3 on cpu was killed by SIGKILL"),
+        (
+            (LOST, failed("OutOfMemoryError", "CUDA out of memory")),
+            RuntimeError,
+            "rank 2 of 3 on cpu: OutOfMemoryError",
+        ),
+        ((failed("OSError", "Stale file handle", 116), LOST), OSError, "rank 1 of 3 on cpu: Stale file handle"),
+        (("raise SystemExit(3)",), RuntimeError, "rank 1 of 2 on cpu ended with exit code 3"),
+        (("pass",), RuntimeError, "gloo: mine"),
+    ],
+)
+def test_a_run_ends_by_what_ended_it_first(codes: tuple[str, ...], kind: type[Exception], said: str) -> None:
+    ranks = ended(*codes)
+    try:
+        mine = RuntimeError("gloo: mine") if codes != ("pass",) else RuntimeError("mine alone, gloo: mine")
+        cause = ranks.cause(mine)
+        assert isinstance(cause, kind)
+        assert said in str(cause)
+    finally:
+        ranks.end()
+
+
+class Activated(torch.nn.BatchNorm2d):
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return super().forward(maps).relu()
+
+
+def test_a_layer_that_does_more_than_normalise_is_not_synchronised() -> None:
+    plain = synchronised(torch.nn.Sequential(BatchNorm(3), torch.nn.BatchNorm1d(3)))
+    assert [type(layer) for layer in plain] == [torch.nn.SyncBatchNorm] * 2
+    with pytest.raises(SpecError, match="sync_batch_norm = true, and 0 is a Activated, which does more than normalise"):
+        synchronised(torch.nn.Sequential(Activated(3)))
+
+
 def test_a_run_names_as_many_devices_as_it_has_ranks() -> None:
     assert devices_of("cuda:1", 1) == ("cuda:1",)
     assert devices_of("cpu", 2) == ("cpu", "cpu")
@@ -150,6 +212,8 @@ def test_a_run_names_as_many_devices_as_it_has_ranks() -> None:
     assert devices_of("cuda:1,cuda:3", 2) == ("cuda:1", "cuda:3")
     with pytest.raises(SpecError, match="gpus_per_run = 2 on cuda:1; name 2 GPUs"):
         devices_of("cuda:1", 2)
+    with pytest.raises(SpecError, match="gpus_per_run = 1 on cpu,cpu; name one device"):
+        devices_of("cpu,cpu", 1)
 
 
 def test_what_several_gpus_cannot_do_is_refused() -> None:

@@ -77,10 +77,12 @@ class ClusterSlots(Slots):
     def by_memory(self) -> bool:
         return False
 
-    def capacity(self, threads: int) -> int:
+    def capacity(self, threads: int, gpus: int = 1) -> int:
         if self.jobs is not None:
             return self.jobs
-        return self.gpus * (self.per_gpu or 1) if self.on_gpu else super().capacity(threads)
+        if self.on_gpu:
+            return self.gpus * (self.per_gpu or 1) if gpus == 1 else max(1, self.gpus // gpus)
+        return super().capacity(threads, gpus)
 
     def require(self, gpus: int) -> None:
         if self.on_gpu and self.largest is not None and gpus > self.largest:
@@ -113,8 +115,8 @@ class ClusterSlots(Slots):
     def shared(self, device: str) -> bool:
         return self.on_gpu and self.per_gpu != 1
 
-    def describe(self, threads: int) -> str:
-        runs = self.capacity(threads)
+    def describe(self, threads: int, gpus: int = 1) -> str:
+        runs = self.capacity(threads, gpus)
         return f"{self.name}, {runs} run{'s' * (runs > 1)} at once"
 
 
