@@ -221,9 +221,11 @@ class DataFile:
         except DataError:
             return cls(gone=True)
         drawn = is_phantom(found.name)  # its values are drawn with the image
-        kinds = (found.numeric, found.categorical)
-        columns = (tuple((one.name, "with" if drawn else one.measured) for one in kind) for kind in kinds)
-        return cls(found.split_policy, *columns)
+        numeric, categorical = (
+            tuple((one.name, "with" if drawn else one.measured) for one in kind)
+            for kind in (found.numeric, found.categorical)
+        )
+        return cls(found.split_policy, numeric, categorical)
 
     def policy_of(self, run: RunRecord) -> str | None:
         """How the patients of ``run`` were split: as its fold, or as the file says."""

@@ -196,7 +196,8 @@ def as_drawn(name: str, value: Any) -> Any:
 def _rank(value: float) -> int:
     """Place of the size of a number other than 0 among those of ``_DIGITS`` digits."""
     digits, _, exponent = f"{abs(value):.{_DIGITS - 1}e}".partition("e")
-    return 9 * 10 ** (_DIGITS - 1) * int(exponent) + int(digits.replace(".", ""))
+    in_a_decade: int = 9 * 10 ** (_DIGITS - 1)
+    return in_a_decade * int(exponent) + int(digits.replace(".", ""))
 
 
 def _drawn(draw: random.Random, name: str, within: TuneRange | tuple[Any, ...]) -> Any:
