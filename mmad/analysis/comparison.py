@@ -25,8 +25,8 @@ from mmad.base.formatting import DASH, decimal, direction, interval, p_value, pl
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
-from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol
-from mmad.config.runs import TRIALS
+from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol, without_fold
+from mmad.config.runs import TRIAL, TRIALS
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import pretraining_data, seen_in_pretraining
 from mmad.data.dataset import TOML, UNKNOWN
@@ -44,7 +44,7 @@ from mmad.evaluation.differences import (
     plans,
 )
 from mmad.evaluation.intervals import IntervalEstimate
-from mmad.evaluation.resampling import Interval
+from mmad.evaluation.resampling import LEVEL, Interval
 from mmad.evaluation.subgroups import Interaction
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.run_rows import spec_of
@@ -423,13 +423,17 @@ class Registration:
 
 
 def registration_of(
-    file: AblationRecord, runs: Iterable[ComparedRun], first_epochs: Mapping[str, datetime]
+    file: AblationRecord,
+    runs: Iterable[ComparedRun],
+    first_epochs: Mapping[str, datetime],
+    trials: Iterable[MemberRecord] = (),
 ) -> Registration | None:
     """What is registered of an ablation; None where nothing is, or this version cannot read it.
 
     Args:
         runs: of its members.
         first_epochs: when the first epoch of each run, by key, was committed.
+        trials: of the search for its arms' setups: the pair's show test figures, too.
     """
     declared = [one for one in file.registrations if one.content is not None]
     try:
@@ -444,6 +448,10 @@ def registration_of(
         for one in runs
         if one.member is not None and setting_of(one.member, one.run) == now.setting and one.member.arm in now.compare
     }
+    for trial in trials:
+        name = trial.setting.rpartition(TRIAL)[0]
+        if now.setting in (name, without_fold(name)) and trial.arm in now.compare:
+            keys.add(trial.key)
     began = sorted(first_epochs[key] for key in keys if key in first_epochs)
     dated = zip(declared, read, strict=True)
     before = [hypothesis for one, hypothesis in dated if not began or one.created <= began[0]]
@@ -546,6 +554,11 @@ class Comparison:
         reference, other = self.pairs[0]
         return _records(reference.run), _records(other.run)
 
+    @property
+    def permutation(self) -> int:
+        """Which permutation of the records the reference reads: arms of an equal one repeat nothing."""
+        return int(self.pairs[0][0].run.setup.get("clinical_permutation", 0))
+
     @functools.cached_property
     def pairs(self) -> tuple[tuple[ComparedRun, ComparedRun], ...]:
         """(reference, other) of every seed and replicate that both arms have finished."""
@@ -617,9 +630,10 @@ class Comparison:
 
     @property
     def difference(self) -> Interval | None:
-        """In AP, other minus reference: ``value``, and its 95 % interval from ``low`` to ``high``; None without any.
+        """In AP, other minus reference: ``value``, and its interval from ``low`` to ``high``; None without any.
 
-        The interval holds for all pairs of the ablation together.
+        The interval is of 95 % and holds for all pairs of the ablation together; that of a registered pair is of
+        1 − alpha and stands alone.
         """
         found = None if self.statistics is None else self.statistics.difference
         return None if found is None else found.ap
@@ -722,12 +736,16 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
+        found = None if self.statistics is None else self.statistics.difference
+        level = level_words(LEVEL if found is None else found.level)
         return html_rows(
             {
                 "comparison": f"{self.names[1]} against {self.names[0]}",
                 "verdict": self.verdict,
                 "in words": self.sentence,
-                "difference in AP [95 %]": DASH if self.difference is None else interval(self.difference, sign=True),
+                f"difference in AP [{level}]": DASH
+                if self.difference is None
+                else interval(self.difference, sign=True),
                 "p": p_value(self.p),
                 **({"folds": f"{self.folds_done} of {self.folds}"} if self.folds else {}),
                 "seeds": len(self.seeds),
@@ -907,12 +925,14 @@ def compare_pairs(
     kind: CheckpointKind | None = None,
     split: Split = "test",
     first_epochs: Mapping[str, datetime] | None = None,
+    trials: Iterable[MemberRecord] = (),
 ) -> tuple[Comparison | NotComparable, ...]:
     """Every pair of arms that an ablation compares, setting by setting, as far as ``runs`` has both.
 
     Args:
         runs: of the ablation's members, in their order.
         first_epochs: when the first epoch of each run, by key, was committed.
+        trials: of the search for its arms' setups (``trials_in``).
     """
     if file.name.endswith(TRIALS):  # of different setups, which a search compares by validation alone
         return ()
@@ -932,7 +952,7 @@ def compare_pairs(
     looks = looks_of(file, runs)
     comparisons = [one for one in found if isinstance(one, Comparison)]
     late = 0 if looks else _late_runs(runs, comparisons, first_epochs or {})
-    registration = registration_of(file, runs, first_epochs or {})
+    registration = registration_of(file, runs, first_epochs or {}, trials)
 
     def known(one: Comparison) -> Comparison:
         if registration is None:
@@ -949,6 +969,11 @@ def trials_of(file: AblationRecord) -> int:
     """How many trials each arm's setup was chosen from; 0 where the file has no search, or these are its trials."""
     trials = search_of(file).get("trials")
     return trials if isinstance(trials, int) and not file.name.endswith(TRIALS) else 0
+
+
+def trials_in(ablations: Iterable[AblationRecord], name: str) -> tuple[MemberRecord, ...]:
+    """The trials of the search for the setups of the ablation ``name``."""
+    return next((one.members for one in ablations if one.name == name + TRIALS), ())
 
 
 def search_of(file: AblationRecord) -> Mapping[str, Any]:
@@ -992,8 +1017,9 @@ def compare_stored(
     ``data`` is where the data set lies now; None where the runs say.
     """
     options = options or EvaluationOptions()
-    (file,) = (a for a in store.ablations() if a.name == ablation)
-    found = member_summaries(store, ablation)
+    ablations = store.ablations()
+    (file,) = (a for a in ablations if a.name == ablation)
+    found, trials = member_summaries(store, ablation), trials_in(ablations, ablation)
     files = {path: DataFile.of(data or path) for path in {one.run.dataset_path for one in found}}
     versions = store.latest_versions([one.run.key for one in found])
     runs = [
@@ -1007,8 +1033,8 @@ def compare_stored(
         )
         for one in found
     ]
-    first = store.first_epochs([one.run.key for one in runs])
-    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split, first_epochs=first)
+    first = store.first_epochs([*(one.run.key for one in runs), *(one.key for one in trials)])
+    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split, first_epochs=first, trials=trials)
 
 
 @dataclass(frozen=True)
@@ -1321,7 +1347,7 @@ FOLDS = (
 def _of_goal(found: Comparison, difference: Difference, decision: Decision) -> tuple[Word, tuple[str, ...], str]:
     """Word, codes and claim of a registered equivalence or non-inferiority."""
     reference, other = _arm_names(found)
-    goal, of = decision.goal, f"{interval(decision.interval, sign=True)} ({decision.level:.0%})".replace("%", " %")
+    goal, of = decision.goal, f"{interval(decision.interval, sign=True)} ({level_words(decision.level)})"
     figure = f"{of} {_measure(found)}"
     if goal.name == "equivalence":
         claim = f"equivalent to {reference} within ±{goal.margin:g}, for it differs by {figure}"
@@ -1338,11 +1364,20 @@ def _of_goal(found: Comparison, difference: Difference, decision: Decision) -> t
 
 
 def _figure(found: Comparison, difference: Difference, *, word: Word = "not settled") -> str:
-    """``+0.048 [−0.031, +0.113] test AP``; without signs where ``word`` says which arm is higher."""
+    """``+0.048 [−0.031, +0.113] test AP``; without signs where ``word`` says which arm is higher.
+
+    It names the level of the interval where that is not 95 %.
+    """
     ap, sign = difference.ap, word not in ("higher", "lower")
     if word == "lower":
         ap = Interval(-ap.value, -ap.high, -ap.low)
-    return f"{interval(ap, sign=sign)} {_measure(found)}"
+    level = "" if difference.level == LEVEL else f" ({level_words(difference.level)})"
+    return f"{interval(ap, sign=sign)}{level} {_measure(found)}"
+
+
+def level_words(level: float) -> str:
+    """``97.5 %``."""
+    return f"{100 * level:g} %"
 
 
 def _measure(found: Comparison) -> str:
@@ -1382,7 +1417,8 @@ def registration_words(found: Registration) -> str:
         "non-inferiority": f"{other} is at most {asked.margin} worse than {reference}",
         "equivalence": f"{other} and {reference} differ by less than {asked.margin}",
     }
-    figures = [f"alpha {asked.alpha:g}", f"power {asked.power:g}", plural(asked.seeds or 0, "seed")]
+    level = "" if 1 - asked.alpha == LEVEL else f" with an interval of {level_words(1 - asked.alpha)}"
+    figures = [f"alpha {asked.alpha:g}{level}", f"power {asked.power:g}", plural(asked.seeds or 0, "seed")]
     if asked.smallest_effect is not None:
         figures.append(f"smallest effect {asked.smallest_effect:g}")
     use = f" Intended use: {asked.intended_use.rstrip('.')}." if asked.intended_use else ""
@@ -1486,7 +1522,7 @@ class Benefit:
     """Whether clinical data help in one setting: an arm against each without them, and against permuted records.
 
     They help only where it is ahead of each of the former and of the mean of at least three permutations, each at 5 %
-    by itself: an intersection-union test, whose level is 5 % without an adjustment.
+    by itself, whatever alpha was registered: an intersection-union test, whose level is 5 % without an adjustment.
     """
 
     arm: str
@@ -1552,11 +1588,12 @@ class Benefit:
         found = [_Lead.over(one.reference, (one,), _pointwise(one)) for one in self.without]
         mean = None if self.permuted[0].statistics is None else self.permuted[0].statistics.permutations
         figure = (Interval(math.nan, math.nan, math.nan), 0) if mean is None else (mean.ap, mean.seeds)
-        name = f"the mean of {plural(len(self.permuted), 'permutation')}"
-        if len(self.permuted) < LEAST_PERMUTATIONS:
-            name = f"{len(self.permuted)} of {LEAST_PERMUTATIONS} permutations"
+        count = len({one.permutation for one in self.permuted}) if mean is None else mean.references
+        name = f"the mean of {plural(count, 'permutation')}"
+        if count < LEAST_PERMUTATIONS:
+            name = f"{count} of {LEAST_PERMUTATIONS} permutations"
         lead = _Lead.over(name, self.permuted, figure)
-        return *found, replace(lead, ahead=lead.ahead and len(self.permuted) >= LEAST_PERMUTATIONS)
+        return *found, replace(lead, ahead=lead.ahead and count >= LEAST_PERMUTATIONS)
 
 
 @dataclass(frozen=True)

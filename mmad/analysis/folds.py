@@ -21,8 +21,8 @@ from mmad.store.lookup import CheckpointFigures, MemberSummary
 class ArmOverFolds:
     """Test AP and AR of an arm: the mean over its finished folds, seeds averaged in each; no figures before any is.
 
-    ``of`` folds were asked for, with ``seeds`` each. The figures are of best-AP checkpoints, of final ones (``final``)
-    where a run kept none. ``keys`` are the arm's runs.
+    ``of`` folds were asked for; each finished one has ``seeds``, and some have more where they are ``uneven``. The
+    figures are of best-AP checkpoints, of final ones (``final``) where a run kept none. ``keys`` are the arm's runs.
     """
 
     ablation: str
@@ -31,6 +31,7 @@ class ArmOverFolds:
     done: int
     of: int
     seeds: int
+    uneven: bool
     final: bool
     ap: Interval | None
     ar: Interval | None
@@ -43,7 +44,7 @@ class ArmOverFolds:
         if self.ap is None or self.done < self.of:
             return head
         whose = " of the final checkpoints" if self.final else ""
-        seeds = f", {plural(self.seeds, 'seed')} each"
+        seeds = f", {'at least ' if self.uneven else ''}{plural(self.seeds, 'seed')} each"
         return f"{self.setting}, {self.arm}: test AP{whose} {interval(self.ap)} over {self.of} folds{seeds}"
 
     @property
@@ -81,6 +82,7 @@ def _arm(name: tuple[str, str, str], folds: dict[Fold, list[MemberSummary]]) -> 
             return None
         return over_folds([statistics.fmean(seeds) for seeds in values], held_out_ratio(fold.of))
 
-    seeds = min(len(several) for several in folds.values())
+    counts = [len(seeds) for seeds in done] or [0]
+    seeds, uneven = min(counts), min(counts) < max(counts)
     keys = frozenset(one.run.key for one in members)
-    return ArmOverFolds(*name, len(done), fold.of, seeds, final, over("test_ap"), over("test_ar"), keys)
+    return ArmOverFolds(*name, len(done), fold.of, seeds, uneven, final, over("test_ap"), over("test_ar"), keys)

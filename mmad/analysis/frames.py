@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotComparable, compare_pairs
+from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotComparable, compare_pairs, trials_in
 from mmad.analysis.targets import setting_of
 from mmad.base.errors import ReportError, StoreError
 from mmad.base.records import (
@@ -150,11 +150,15 @@ class MemberFrame:
 
 @dataclass(frozen=True)
 class AblationFrame:
-    """A family of settings and its members, in the file's order; ``first_epochs``: when each run had its first."""
+    """A family of settings and its members, in the file's order; ``first_epochs``: when each run had its first.
+
+    ``trials`` are of the search for its arms' setups.
+    """
 
     record: AblationRecord
     members: tuple[MemberFrame, ...]
     first_epochs: Mapping[str, datetime] = field(default_factory=dict)
+    trials: tuple[MemberRecord, ...] = ()
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -168,7 +172,7 @@ class AblationFrame:
     def comparisons(self) -> tuple[Comparison | NotComparable, ...]:
         """Every pair of arms that the ablation compares, setting by setting."""
         runs = [member.compared for member in self.members]
-        return compare_pairs(self.record, runs, first_epochs=self.first_epochs)
+        return compare_pairs(self.record, runs, first_epochs=self.first_epochs, trials=self.trials)
 
     def of(self, setting: str, arm: str) -> tuple[MemberFrame, ...]:
         return tuple(m for m in self.members if m.setting == setting and m.record.arm == arm)
@@ -222,7 +226,8 @@ def load_records(source: ReportSource, names: Sequence[str] = (), data: Path | N
 
     ``data`` is where the data set lies now; None where the runs say.
     """
-    ablations = _chosen(source.ablations(), names)
+    everything = source.ablations()
+    ablations = _chosen(everything, names)
     records = {run.key: run for run in source.run_records()}
     keys = list(dict.fromkeys(m.key for a in ablations for m in a.members if m.key in records))
     if not keys:
@@ -241,7 +246,12 @@ def load_records(source: ReportSource, names: Sequence[str] = (), data: Path | N
         for key in keys
     }
     frames = tuple(
-        AblationFrame(a, tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs)) for a in ablations
+        AblationFrame(
+            a,
+            tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs),
+            trials=trials_in(everything, a.name),
+        )
+        for a in ablations
     )
     return ReportFrame(tuple(f for f in frames if f.members), tuple(runs.values()))
 
@@ -251,7 +261,8 @@ def with_measured(source: ReportSource, frame: ReportFrame, *, epochs: bool = Tr
     keys = [run.key for run in frame.runs]
     curves = source.all_epochs(keys) if epochs else {}
     evaluations, checkpoints = source.all_evaluations(keys), source.all_checkpoints(keys)
-    counts, first = source.all_parameter_counts(keys), source.first_epochs(keys)
+    counts = source.all_parameter_counts(keys)
+    first = source.first_epochs([*keys, *(trial.key for one in frame.ablations for trial in one.trials)])
     runs = {
         run.key: replace(
             run,
@@ -266,7 +277,7 @@ def with_measured(source: ReportSource, frame: ReportFrame, *, epochs: bool = Tr
     def members(found: Iterable[MemberFrame]) -> tuple[MemberFrame, ...]:
         return tuple(_member(member.record, runs[member.run.key]) for member in found)
 
-    ablations = tuple(AblationFrame(one.record, members(one.members), first) for one in frame.ablations)
+    ablations = tuple(replace(one, members=members(one.members), first_epochs=first) for one in frame.ablations)
     return replace(frame, ablations=ablations, runs=tuple(runs.values()), beside=members(frame.beside))
 
 

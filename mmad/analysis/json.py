@@ -8,6 +8,7 @@ from typing import Any
 from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
+    ESTIMAND_OF_FOLDS,
     ComparedRun,
     Comparison,
     MeasuredRun,
@@ -157,7 +158,7 @@ def plain_comparisons(
     """``mmad compare``; ``effects`` are those that a plan is made for, None for those of each comparison."""
     return {
         "resamples": options.resamples,
-        "estimand": ESTIMAND,
+        "estimand": ESTIMAND_OF_FOLDS if any(one.folds for one in comparisons) else ESTIMAND,
         "shared_runs": shared_words(comparisons),
         "benefits": [
             {

@@ -129,12 +129,16 @@ def _pairs_beside(
 ) -> tuple[Comparison, list[Comparison]]:
     """The comparison with what the ablation knows of it (late runs, registration), and the ablation's other pairs.
 
-    Only where the ablation compares these two itself: a verdict does not depend on who asks.
+    Only where the ablation compares these two itself, over as many folds: a verdict does not depend on who asks.
     """
     runs = [(a.run.key, b.run.key) for a, b in found.pairs]
     every = [one for one in compare_stored(store, ablation, options, data) if isinstance(one, Comparison) and one.pairs]
     turned = [(b, a) for a, b in runs]
-    same = [n for n, one in enumerate(every) if [(a.run.key, b.run.key) for a, b in one.pairs] in (runs, turned)]
+    same = [
+        n
+        for n, one in enumerate(every)
+        if one.folds == found.folds and [(a.run.key, b.run.key) for a, b in one.pairs] in (runs, turned)
+    ]
     if not same:
         return found, []
     own = every.pop(same[0])
@@ -349,19 +353,20 @@ def _as_family(
     places = [n for n, (_, stats) in enumerate(found) if stats.sample is not None]
     family = [_family_pair(*found[n]) for n in places]
     settled = dict(zip(places, differences(family, resamples=options.resamples, seed=options.seed), strict=True))
-    permuted: dict[tuple[str, str], list[int]] = {}  # setting and arm → places in the family
+    permuted: dict[tuple[str, str], dict[int, int]] = {}  # setting and arm → permutation → its first place in family
     for n, (one, _) in enumerate(found[n] for n in places):
         if one.records == ("permuted", "true"):
-            permuted.setdefault((one.setting, one.other), []).append(n)
-    means = {places[n]: _mean_difference(family, group) for group in permuted.values() for n in group}
-    plain = [one for one in family if isinstance(one, FamilyPair)]
+            permuted.setdefault((one.setting, one.other), {}).setdefault(one.permutation, n)
+    groups = [list(one.values()) for one in permuted.values()]
+    means = {places[n]: _mean_difference(family, group) for group in groups for n in group}
     lates: dict[int, MeanDifference | str] = {}
     who = [(one.setting, one.other, one.records[0]) for one, _ in (found[n] for n in places)]
     for setting, arm in permuted:
         if late is not None and (setting, arm, "none") in who:
             n = who.index((setting, arm, "none"))
-            sample = late(found[places[n]][0]) if len(plain) == len(family) else "not known over folds"
-            lates[places[n]] = sample if isinstance(sample, str) else mean_difference(plain, [n], sample)
+            folded = isinstance(family[n], FoldedPair)
+            sample = "not known over folds" if folded else late(found[places[n]][0])
+            lates[places[n]] = sample if isinstance(sample, str) else _mean_difference(family, [n], sample)
     return [
         replace(stats, difference=settled.get(n), permutations=means.get(n), late_fusion=lates.get(n))
         for n, (_, stats) in enumerate(found)
@@ -370,8 +375,13 @@ def _as_family(
 
 def _late_fusion(
     store: Store, detections: DetectionStore, options: EvaluationOptions, known: Mapping[str, RunFrame] | None = None
-) -> _LateFusion:
-    """What ``_as_family`` asks for, of kept detections; ``known`` as for ``comparison_targets``."""
+) -> _LateFusion | None:
+    """What ``_as_family`` asks for, of kept detections; ``known`` as for ``comparison_targets``.
+
+    None on validation, whose detections late fusion is fitted on.
+    """
+    if options.split != "test":
+        return None
 
     def of(comparison: Comparison) -> PairSample | str:
         try:
@@ -383,12 +393,15 @@ def _late_fusion(
     return of
 
 
-def _mean_difference(family: Sequence[FamilyPair | FoldedPair], places: Sequence[int]) -> MeanDifference:
-    """An ablation is cross-validated in all its pairs, or in none."""
-    plain = [one for one in family if isinstance(one, FamilyPair)]
-    if len(plain) == len(family):
-        return mean_difference(plain, places)
-    return folded_mean_difference([one.sample for one in family if isinstance(one, FoldedPair)], places)
+def _mean_difference(
+    family: Sequence[FamilyPair | FoldedPair], places: Sequence[int], sample: PairSample | None = None
+) -> MeanDifference:
+    """Of the pairs at ``places`` of a family, which are of one arm: all over folds, or none of them."""
+    folded = [one.sample for one in (family[n] for n in places) if isinstance(one, FoldedPair)]
+    if folded:
+        return folded_mean_difference(folded)
+    plain = {n: one for n, one in enumerate(family) if isinstance(one, FamilyPair)}
+    return mean_difference(list(plain.values()), [list(plain).index(n) for n in places], sample)
 
 
 def _family_pair(comparison: Comparison, stats: PairStatistics) -> FamilyPair | FoldedPair:
@@ -596,7 +609,7 @@ class _StatisticsBuilder:
             found = replace(found, why=str(error))
         return found
 
-    def late_fusion(self) -> _LateFusion:
+    def late_fusion(self) -> _LateFusion | None:
         return _late_fusion(self._store, self._detections, self._options, self._known)
 
     @property

@@ -435,8 +435,9 @@ class Difference:
 
     ``ap`` is the interval that holds for all ``family`` pairs together (single-step largest |t|) and ``p`` the p
     adjusted likewise: the interval leaves 0 out exactly where p is below 0.05. A registered pair is a family by itself,
-    at its own alpha, and has a ``decision`` on its goal. ``pointwise`` and ``p_pointwise`` look
-    at this pair alone. With one seed all of them are over patients for these two networks (bootstrap-t).
+    at its own alpha (``level``), and has a ``decision`` on its goal. ``pointwise`` and ``p_pointwise`` look at
+    this pair alone, at 5 % whatever alpha was registered. With one seed all of them are over patients for these two
+    networks (bootstrap-t).
 
     ``lent`` counts the other pairs whose seeds share their variance, ``lent_freedom`` are the degrees of freedom of
     that variance, ``freedom`` those of t, ``freedom_hillis`` what Hillis' formula gives as published.
@@ -467,6 +468,11 @@ class Difference:
     seed_share: float | None
     decision: Decision | None = None
     folds: int = 0
+
+    @property
+    def level(self) -> float:
+        """Of the interval ``ap``."""
+        return LEVEL if self.decision is None else 1 - self.decision.goal.alpha
 
 
 def differences(
@@ -508,7 +514,7 @@ def _over_folds(family: Sequence[FoldedPair], level: float) -> Iterator[Differen
         own_level = level if one.goal is None else 1 - one.goal.alpha
         reach, decision = _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN), None
         if error > 0:
-            alone, p = t_test(value, error, freedom, own_level)
+            alone, p = t_test(value, error, freedom, level)
             shared = t_test(value, error, freedom, 1 - (1 - own_level) / pairs)[0]
             reach = _Reach(shared, alone, min(1.0, pairs * p), p)
         if one.goal is not None:
@@ -695,10 +701,12 @@ def _tested(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[
             own_level = level if one.goal is None else 1 - one.goal.alpha
             looks = None if one.looks is None else _fractions(family, n)
             reach = _reach(value, error, of_t[0], None if alone else largest, own_level, looks)
+            if alone and own_level != level:
+                reach = replace(_reach(value, error, of_t[0], None, level, looks), together=reach.together, p=reach.p)
         among = 2 / seeds * max(own[n], pooled)
         decision = None if one.goal is None else decide(one.goal, value, error, of_t[0])
         if decision is not None and one.looks is not None:  # a difference, by all looks together
-            decision = replace(decision, interval=_within(value, reach.alone), p=reach.p_pointwise)
+            decision = replace(decision, interval=_within(value, reach.together), p=reach.p)
         size = (1 if one.goal is not None else together, reach, (of_t[0], of_t[1]), len(family) - 1, freedom)
         yield _assembled(one, *size, among, shared[n], decision)
 
@@ -781,25 +789,21 @@ def mean_difference(
     return MeanDifference(_within(value, reach.alone), reach.p_pointwise, count, arms)
 
 
-def folded_mean_difference(
-    samples: Sequence[FoldedSample], places: Sequence[int], *, level: float = LEVEL
-) -> MeanDifference:
+def folded_mean_difference(samples: Sequence[FoldedSample], *, level: float = LEVEL) -> MeanDifference:
     """The same over folds: the references are averaged within each fold, so that its spread holds what they differ by.
 
     Args:
-        samples: of the family, whose ``places`` are of the same other arm and the same folds.
+        samples: of pairs of the same other arm; where they are not of the same folds, nothing is known.
     """
-    ones = [samples[n] for n in places]
-    folds = {len(one.folds) for one in ones}
-    if len(folds) > 1:
-        return MeanDifference(_within(_UNKNOWN, _UNKNOWN), _UNKNOWN, 0, len(ones))
-    each = np.mean([one.differences for one in ones], axis=0)
-    error, freedom = fold_error(each, ones[0].test_to_train)
+    if len({tuple(part.cohort for part in one.folds) for one in samples}) > 1:
+        return MeanDifference(_within(_UNKNOWN, _UNKNOWN), _UNKNOWN, 0, len(samples))
+    each = np.mean([one.differences for one in samples], axis=0)
+    error, freedom = fold_error(each, samples[0].test_to_train)
     value = float(each.mean())
     if not error > 0:
-        return MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, len(each), len(ones))
+        return MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, len(each), len(samples))
     reach, p = t_test(value, error, freedom, level)
-    return MeanDifference(_within(value, reach), p, len(each), len(ones))
+    return MeanDifference(_within(value, reach), p, len(each), len(samples))
 
 
 def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:

@@ -12,12 +12,13 @@ from functools import partial
 from statistics import fmean, median
 from typing import Literal, NamedTuple
 
-from mmad.analysis.comparison import Comparison
+from mmad.analysis.comparison import Comparison, level_words
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.base.formatting import clip, plural, signed
 from mmad.base.paths import file_stem
 from mmad.base.records import SPLITS, CheckpointKind, Split
+from mmad.evaluation.resampling import LEVEL
 from mmad.report.model import AblationSection, LogView, ReportModel, RunSection
 
 Style = Literal["solid", "dashed", "dotted"]
@@ -106,9 +107,10 @@ class CurveFigure:
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One setting: the difference by the compared checkpoints, its 95 % interval, and by the other checkpoints.
+    """One setting: the difference by the compared checkpoints, its interval, and by the other checkpoints.
 
     Args:
+        label: the setting, and the level of the interval where that is not 95 %.
         low, high: NaN without an interval.
         others: (kind, difference), None where not every run kept one.
         patients: of the test split; None without an interval.
@@ -645,7 +647,8 @@ def _forest_row(row: Comparison, statistics: Statistics) -> ForestRow:
     note = "" if value is not None else row.note or "not measured"
     patients = found.patients if found else None
     settled = replace(row, statistics=statistics.pair(row)).verdict in ("higher", "lower") if row.pairs else False
-    return ForestRow(row.setting, value, low, high, others, len(row.seeds), patients, note, settled)
+    level = f" ({level_words(found.level)})" if found and found.level != LEVEL else ""
+    return ForestRow(f"{row.setting}{level}", value, low, high, others, len(row.seeds), patients, note, settled)
 
 
 def section_figures(section: AblationSection, statistics: Statistics) -> Iterator[ReportFigure]:

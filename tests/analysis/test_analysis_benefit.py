@@ -29,13 +29,14 @@ def _pair(
     seeds: int = 5,
     verdict: str = "not settled",
     mean: float | None = None,
+    permutations: int = 3,
     timing: str = "",
 ) -> Comparison:
     """A comparison whose interval begins at ``low``; with the mean of its permutations at ``mean``."""
     arms = [arm.partition(" ")[0] for arm in (reference, other)]
     pair = tuple(SimpleNamespace(run=SimpleNamespace(setup=RECORDS[arm])) for arm in arms)
     difference = SimpleNamespace(pointwise=Interval(low + 0.05, low, low + 0.1), seeds=seeds, folds=0)
-    over = None if mean is None else MeanDifference(Interval(mean + 0.05, mean, mean + 0.1), 0.5, seeds, 3)
+    over = None if mean is None else MeanDifference(Interval(mean + 0.05, mean, mean + 0.1), 0.5, seeds, permutations)
     found: Any = SimpleNamespace(
         setting="FiLM", reference=reference, other=other, pairs=[pair], verdict=verdict,
         statistics=SimpleNamespace(difference=difference, permutations=over), timing=timing,
@@ -46,6 +47,7 @@ def _pair(
 
 def _permuted(mean: float, count: int = 3, **how: Any) -> list[Comparison]:
     """Single permutations say nothing by themselves, far apart from their mean as they are."""
+    how = {"permutations": count} | how
     return [_pair(f"permuted {n}", "true", (-1) ** n * 0.5, mean=mean, **how) for n in range(count)]
 
 
@@ -88,6 +90,12 @@ def test_fewer_than_three_permutations_claim_nothing() -> None:
         "Not shown that clinical data help: true is not settled to be ahead of 2 of 3 permutations "
         "(+0.150 [+0.100, +0.200])."
     )
+
+
+def test_arms_of_one_permutation_count_once() -> None:
+    (said,) = benefits([_pair("CXR", "true", 0.1), *_permuted(0.1, 3, permutations=1)])
+    assert not said.helps
+    assert "not settled to be ahead of 1 of 3 permutations (" in said.sentence
 
 
 def test_nothing_is_said_without_both_controls_or_of_another_arm() -> None:

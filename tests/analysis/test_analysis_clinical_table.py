@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import analysis_fixtures as made
 import numpy as np
@@ -123,6 +124,30 @@ def test_without_validation_s_detections_late_fusion_is_not_known(store: Store) 
     assert said.beats_late_fusion is None
     assert said.late_sentence.startswith("Cheap late fusion is not known: ")
     assert "its detections (best_ap, val, clean) are not kept" in said.late_sentence
+
+
+def test_late_fusion_is_not_evaluated_on_the_validation_that_it_is_fitted_on(store: Store) -> None:
+    found, _ = compare_ablation(store, DetectionStore(), "made", replace(FEW, split="val"))
+    assert [one.statistics.late_fusion for one in found if one.statistics] == [None] * 4
+    assert [one.late_sentence for one in benefits(found)] == [""]
+
+
+def test_arms_of_one_permutation_are_one_reference(dataset: DataSet, tmp_path: Path) -> None:
+    """They share their runs, so that the mean of three would have no variance between permutations."""
+    members = [
+        made.member(dataset, arm, seed, **({"clinical_records": "permuted"} if arm in PERMUTED else {}))
+        for seed in (0, 1)
+        for arm in SKILLS
+    ]
+    with Store.open(tmp_path / "mmad.sqlite") as store:
+        made.record(store, members, [(arm, "true") for arm in SKILLS if arm != "true"])
+        for one in {one.run.key: one for one in members}.values():
+            made.finish(store, one, dataset, SKILLS[one.arm])
+        found, _ = compare_ablation(store, DetectionStore(), "made", FEW)
+    means = [one.statistics.permutations for one in found if one.statistics and one.statistics.permutations]
+    assert [one.references for one in means] == [1]
+    (said,) = benefits(found)
+    assert (said.helps, "1 of 3 permutations" in said.sentence) == (False, True)
 
 
 def test_the_table_stands_beside_what_a_run_tells(store: Store, dataset: DataSet) -> None:

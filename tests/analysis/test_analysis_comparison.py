@@ -25,6 +25,7 @@ from mmad.analysis.comparison import (
     compare_pairs,
     compare_stored,
     line_of,
+    registration_words,
     verdict_of,
 )
 from mmad.analysis.json import plain_ablation_pairs
@@ -36,12 +37,14 @@ from mmad.base.records import (
     EpochRecord,
     MemberRecord,
     Metric,
+    RegistrationRecord,
     RunRecord,
 )
+from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
-from mmad.evaluation.differences import Difference, differences
+from mmad.evaluation.differences import Decision, Difference, Goal, differences
 from mmad.evaluation.resampling import Interval
 from mmad.store.lookup import CheckpointFigures, MemberResults
 from mmad.store.store import Store
@@ -344,6 +347,42 @@ def test_other_gpus_are_named_and_refuse_nothing(first: dict[str, str], second: 
     found = compare(*sides, names=ARMS, file=file_of(), setting="default")
     assert isinstance(found, Comparison)
     assert found.versions == said
+
+
+def test_the_level_of_a_registered_interval_is_named_where_it_is_not_95_percent() -> None:
+    for alpha, figure in ((0.05, "[+0.050, +0.150] test AP"), (0.025, "[+0.050, +0.150] (97.5 %) test AP")):
+        decided = Decision(Goal(alpha=alpha), Interval(*SURE), 1 - alpha, 0.001)
+        found = replace(compared(3), statistics=PairStatistics(difference=known(SURE, decision=decided)))
+        assert figure in found.sentence.replace("0.050, 0.150", "+0.050, +0.150")
+        assert f"difference in AP [{100 * (1 - alpha):g} %]" in found._repr_html_()
+
+
+@pytest.mark.parametrize("setting", ["default", "default, fold 2 of 3"])
+def test_a_hypothesis_that_changed_after_a_trial_of_the_pair_confirms_nothing(setting: str) -> None:
+    """Trials show test figures, too; those of other arms and settings are not the pair's."""
+    noon = now()
+    asked = Hypothesis(compare=ARMS, setting="default", seeds=3)
+    contents = asked.content(), asked.model_copy(update={"alpha": 0.1}).content()
+    dated = zip(contents, (noon, noon + timedelta(hours=2)), strict=True)
+    registrations = tuple(RegistrationRecord(content, digest(content), when) for content, when in dated)
+    file = replace(file_of(), registrations=registrations)
+
+    def found(arm: str, setting: str) -> Comparison:
+        trial = run_of(arm, None, 0, f"{setting}, trial 2").member
+        assert trial is not None
+        first = {trial.key: noon + timedelta(hours=1)}
+        (one,) = compare_pairs(file, pair(result(0.1), result(0.3)), first_epochs=first, trials=[trial])
+        assert isinstance(one, Comparison)
+        return one
+
+    changed = found("CXR+Clinical", setting).registration
+    assert changed is not None
+    assert (changed.before_training, changed.changed) == (False, ("alpha 0.05 / 0.1",))
+    assert "(alpha 0.1 with an interval of 90 %, power 0.8, 3 seeds;" in registration_words(changed)
+    for arm, other in (("CLIN", "default"), ("CXR", "other")):
+        registration = found(arm, other).registration
+        assert registration is not None
+        assert registration.before_training
 
 
 def test_runs_that_were_queued_after_the_first_test_figures_are_counted() -> None:

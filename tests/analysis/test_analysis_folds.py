@@ -12,7 +12,7 @@ from typing import Any
 import analysis_fixtures as made
 import pytest
 
-from mmad.analysis.comparison import FOLDS, Comparison
+from mmad.analysis.comparison import ESTIMAND_OF_FOLDS, FOLDS, Comparison
 from mmad.analysis.folds import arms_over_folds
 from mmad.analysis.frames import load_frame
 from mmad.analysis.statistics import compare_ablation, compare_arms
@@ -37,8 +37,8 @@ FEW = EvaluationOptions(resamples=100)
 CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
 
 
-def member_of(dataset: DataSet, arm: str, seed: int, fold: Fold) -> Member:
-    one = made.member(dataset, arm, seed, fold.of_setting("default"))
+def member_of(dataset: DataSet, arm: str, seed: int, fold: Fold, **fields: object) -> Member:
+    one = made.member(dataset, arm, seed, fold.of_setting("default"), **fields)  # type: ignore[arg-type]
     protocol = one.run.protocol.model_copy(update={"fold": fold})
     return replace(one, run=replace(one.run, protocol=protocol))
 
@@ -116,7 +116,8 @@ def test_a_fold_that_is_not_finished_leaves_no_verdict_and_is_counted(store: Sto
     )
     reference, other = arms_over_folds(member_summaries(store))
     assert reference.sentence == "default, CXR: 2 of 3 folds are finished"
-    assert (other.done, other.of, other.seeds) == (3, 3, 2)
+    assert (other.done, other.of, other.seeds, other.uneven) == (3, 3, 1, True)
+    assert other.sentence.endswith(" over 3 folds, at least 1 seed each")
 
 
 @pytest.mark.parametrize(("seeds", "reason"), [(1, "confirmed"), (2, "seeds_missing")])
@@ -152,6 +153,30 @@ def test_parts_of_folds_are_refused_in_the_option_s_name(store: Store) -> None:
     one = [f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS]
     with pytest.raises(EvaluationError, match="--by: unknown column 'sex'"):
         compare_arms(store, DetectionStore(), *one, FEW, by=["sex"])
+
+
+def test_the_fold_that_is_finished_first_confirms_nothing_by_itself(dataset: DataSet, tmp_path: Path) -> None:
+    """Nor is it of the family of the folds, to which the means over permutations belong."""
+    permuted = ("permuted 0", "permuted 1")
+    fields = {name: {"clinical_records": "permuted", "clinical_permutation": n} for n, name in enumerate(permuted)}
+    folds = [Fold(number=n, of=3) for n in (1, 2, 3)]
+    members = [
+        member_of(dataset, arm, seed, fold, **fields.get(arm, {}))
+        for arm in (*made.ARMS, *permuted) for fold in folds for seed in (0, 1)
+    ]  # fmt: skip
+    asked = Hypothesis(compare=made.ARMS, setting="default", seeds=2)
+    pairs = (made.ARMS, *((name, "CXR+Clinical") for name in permuted))
+    arms = (*made.ARMS, *permuted)
+    with Store.open(tmp_path / "mmad.sqlite") as store:
+        store.add_ablation(Ablation("made", "made.toml", "", "", "", arms, pairs, tuple(members), hypothesis=asked))
+        for one in members:
+            if one.run.protocol.fold == folds[0]:
+                made.finish(store, one, folded(dataset, folds[0]), made.SKILLS.get(one.arm, 0.3))
+        alone = compare_arms(store, DetectionStore(), *(f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS), FEW)
+        every, _ = compare_ablation(store, DetectionStore(), "made", FEW)
+    assert (alone.folds, alone.registration) == (0, None)
+    assert "confirmed" not in alone.reasons
+    assert [one.reasons[0] for one in every] == ["folds_missing"] * 3
 
 
 def test_a_name_without_a_fold_means_all_of_them(store: Store) -> None:
@@ -209,6 +234,7 @@ def test_commands_and_the_report_say_the_figure_over_folds(
     (pair,) = plain["pairs"]
     assert (pair["folds"]["of"], pair["folds"]["done"], len(pair["folds"]["ap"])) == (3, 3, 3)
     assert pair["words"] == found.sentence
+    assert plain["estimand"] == ESTIMAND_OF_FOLDS
     assert 0 < pair["folds"]["other_pooled_ap"] < 1
     rows = json.loads(call_mmad("runs", "made", "--json", "--db", database).out)
     assert rows[-1]["over_folds"]["sentence"] == other.sentence

@@ -64,6 +64,7 @@ def test_every_printed_setup_is_named_by_exactly_one_member() -> None:
         "quickstart",
         "lungs",
         "fusions",
+        "study",
     }
     named = Counter(m.documented for path in files for m in load_ablation(path).members if m.documented)
     assert len(_PRINTED) == 88

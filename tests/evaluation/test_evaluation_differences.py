@@ -218,6 +218,10 @@ def test_a_registered_pair_is_a_family_by_itself() -> None:
     assert (first.variance_seeds, first.freedom) == (was.variance_seeds, was.freedom)
     assert [one.family for one in registered[1:]] == [5] * 5
     assert all(new.p <= old.p + 0.01 for new, old in zip(registered[1:], together[1:], strict=True))
+    wide = differences([replace(family[0], goal=Goal(alpha=0.2)), *family[1:]])[0]
+    assert (wide.level, first.level) == (pytest.approx(0.8), 0.95)
+    assert (wide.pointwise, wide.p_pointwise) == (was.pointwise, was.p_pointwise)
+    assert was.pointwise.low < wide.ap.low
 
 
 def test_squares_are_added_over_settings_and_a_shared_baseline_counts_once() -> None:

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.differences import Difference, FoldedPair, FoldedSample, Goal, PairSample, differences
+from mmad.evaluation.differences import (
+    Difference,
+    FoldedPair,
+    FoldedSample,
+    Goal,
+    PairSample,
+    differences,
+    folded_mean_difference,
+)
 from mmad.evaluation.folds import fold_error, over_folds, pooled_ap
 from mmad.evaluation.matching import match
 from mmad.evaluation.resampling import Interval, weigh
@@ -68,6 +76,26 @@ def test_a_registered_pair_is_decided_on_its_goal_alone() -> None:
     assert [one.family for one in found] == [1, 1]
     assert found[1].ap.low > 0
     assert found[1].per_class[0][1].value == pytest.approx(found[1].ap.value)
+
+
+def test_the_pair_by_itself_is_at_95_percent_whatever_alpha_is_registered() -> None:
+    each = [0.1, 0.02, 0.07]
+    (plain,), (registered,) = (differences([pair_over(each, goal=goal)]) for goal in (None, Goal(alpha=0.2)))
+    assert registered.level == pytest.approx(0.8)
+    assert (registered.pointwise, registered.p_pointwise) == (plain.pointwise, plain.p_pointwise)
+    assert registered.pointwise.low < 0 < registered.ap.low
+    assert registered.decision is not None
+    assert (registered.ap, registered.p) == (registered.decision.interval, registered.decision.p)
+
+
+def test_a_mean_over_other_folds_is_not_known() -> None:
+    """As many folds are not the same ones."""
+    whole = pair_over([0.1, 0.2, 0.15]).sample
+    named = [replace(part, cohort=str(n)) for n, part in enumerate(whole.folds)]
+    first, last = (replace(whole, folds=tuple(parts)) for parts in (named[:2], named[1:]))
+    assert folded_mean_difference([first, first]).ap.value == pytest.approx(0.15)
+    found = folded_mean_difference([first, last])
+    assert (found.seeds, math.isnan(found.ap.value), math.isnan(found.p)) == (0, True, True)
 
 
 def test_detections_of_one_network_pooled_are_those_of_one_split() -> None:

@@ -12,7 +12,7 @@ from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.statistics import Statistics, pair_key
 from mmad.base.records import EpochRecord, Metric
-from mmad.evaluation.differences import Difference
+from mmad.evaluation.differences import Decision, Difference, Goal
 from mmad.evaluation.resampling import Interval
 from mmad.report.figures import (
     MOST_EPOCHS,
@@ -214,6 +214,12 @@ def test_the_forest_has_a_row_for_each_setting_with_interval_and_other_checkpoin
     assert set(kinds) == {"best_ar", "final"}
     assert said(row).endswith("[+0.004, +0.050]")
     assert "patience 5, CXR+Clinical minus CXR: +0.0" in describe_forest(figure)
+    assert found.difference is not None
+    decided = Decision(Goal(alpha=0.2), found.difference.ap, 0.8, 0.04)
+    wide = PairStatistics(difference=replace(found.difference, decision=decided))
+    registered = forest_figure(section, Statistics(pairs={pair_key(first): wide}))
+    assert registered is not None
+    assert registered.groups[0].rows[0].label == "patience 5 (80 %)"
 
 
 def test_an_ablation_of_one_arm_has_no_forest() -> None:
