@@ -1,7 +1,7 @@
 """May these two be compared, and what came out: one list of conditions, one comparison, one refusal for every output.
 
 The end of ``mmad ablate``, ``mmad compare``, every form of the report and the paper's table ask ``compare``. It reads
-no detections; ``mmad.analysis.statistics`` adds intervals and tests.
+no detections; ``mmad.analysis.verdicts`` adds intervals and tests.
 """
 
 from __future__ import annotations

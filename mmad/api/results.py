@@ -409,8 +409,8 @@ def compare(
         EvaluationError: runs that are not finished, share no seed, or cannot be compared, naming what differs.
         DataError: a data set that is gone or changed.
     """
-    from mmad.analysis.statistics import compare_arms
     from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.verdicts import compare_arms
 
     store_argument(store)
     argument("reference", reference, str)

@@ -245,8 +245,8 @@ def _due(ablation: Ablation, db: str) -> Ablation:
     if ablation.looks is None:
         return ablation
     from mmad.analysis.comparison import Comparison
-    from mmad.analysis.statistics import finished_pairs
     from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.verdicts import finished_pairs
     from mmad.store.store import Store
 
     first, _ = ablation.looks

@@ -179,8 +179,8 @@ def compare(
 ) -> None:
     from mmad.analysis.json import plain_comparisons
     from mmad.analysis.metrics import AgreementOptions
-    from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.verdicts import compare_ablation, compare_arms
     from mmad.config.protocol import Overlap
     from mmad.store.lookup import is_ablation
 
@@ -480,7 +480,7 @@ def _heads_of(targets: Sequence[EvaluationTarget]) -> list[str]:
 
 def _evaluated(target: EvaluationTarget, name: str, **found: Any) -> EvaluatedRun:
     """What was found of a target, for the report's tables."""
-    from mmad.analysis.statistics import RunStatistics
+    from mmad.analysis.verdicts import RunStatistics
     from mmad.report.tables import EvaluatedRun
 
     member, key = target.member, "" if target.seeds else short_key(target.run.key)

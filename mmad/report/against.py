@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mmad.analysis.comparison import comparison_tables
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, load_frame
-from mmad.analysis.statistics import Statistics, compute_statistics
 from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.verdicts import Statistics, compute_statistics
 from mmad.base.errors import ReportError
 from mmad.base.formatting import clip, plural
 from mmad.base.formatting import moment as in_words

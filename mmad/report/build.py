@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import get_args
 
 from mmad.analysis.frames import ReportSource, load_records, with_measured
-from mmad.analysis.statistics import compute_statistics
 from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.verdicts import compute_statistics
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically

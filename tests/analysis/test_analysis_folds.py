@@ -15,8 +15,8 @@ import pytest
 from mmad.analysis.comparison import ESTIMAND_OF_FOLDS, FOLDS, Comparison
 from mmad.analysis.folds import arms_over_folds
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import compare_ablation, compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.verdicts import compare_ablation, compare_arms
 from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.protocol import Fold

@@ -13,8 +13,8 @@ import pytest
 
 from mmad.analysis.comparison import Comparison, compare_stored
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.verdicts import compare_arms
 from mmad.api import training
 from mmad.api.loading import ChosenData, Loaded
 from mmad.api.training import due
