@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from mmad.analysis.comparison import Comparison
-from mmad.analysis.statistics import finished_pairs
 from mmad.analysis.targets import DetectionStore
+from mmad.analysis.verdicts import finished_pairs
 from mmad.base.records import CheckpointRecord, Detections, EvaluationRecord, GroundTruth
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec

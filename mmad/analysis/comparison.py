@@ -1,7 +1,7 @@
 """May these two be compared, and what came out: one list of conditions, one comparison, one refusal for every output.
 
 The end of ``mmad ablate``, ``mmad compare``, every form of the report and the paper's table ask ``compare``. It reads
-no detections; ``mmad.analysis.statistics`` adds intervals and tests.
+no detections; ``mmad.analysis.verdicts`` adds intervals and tests.
 """
 
 from __future__ import annotations
@@ -197,28 +197,35 @@ def _schedule(setup: Mapping[str, Any]) -> str:
     return str(name or "none")
 
 
+#: What stands for the columns of a data set that is gone.
+_ALL_COLUMNS = "all, because the data set is not there"
+
+
 @dataclass(frozen=True)
 class DataFile:
     """What a data set's own file says: how it was split, and when its clinical columns were measured.
 
-    ``numeric`` and ``categorical`` have each column's name and when it was measured; none where the file is gone.
+    ``numeric`` and ``categorical`` have each column's name and when it was measured; none where the file is ``gone``.
     """
 
     split_policy: str | None = None
     numeric: tuple[tuple[str, str], ...] = ()
     categorical: tuple[tuple[str, str], ...] = ()
+    gone: bool = False
 
     @classmethod
-    def of(cls, dataset_path: str) -> DataFile:
+    def of(cls, folder: str | Path) -> DataFile:
         """The file as it is today, if it is still there to be asked."""
         try:
-            found = read_description(Path(dataset_path) / TOML)
+            found = read_description(Path(folder) / TOML)
         except DataError:
-            return cls()
+            return cls(gone=True)
         drawn = is_phantom(found.name)  # its values are drawn with the image
-        kinds = (found.numeric, found.categorical)
-        columns = (tuple((one.name, "with" if drawn else one.measured) for one in kind) for kind in kinds)
-        return cls(found.split_policy, *columns)
+        numeric, categorical = (
+            tuple((one.name, "with" if drawn else one.measured) for one in kind)
+            for kind in (found.numeric, found.categorical)
+        )
+        return cls(found.split_policy, numeric, categorical)
 
     def policy_of(self, run: RunRecord) -> str | None:
         """How the patients of ``run`` were split: as its fold, or as the file says."""
@@ -228,10 +235,12 @@ class DataFile:
         """The columns that ``run`` reads and that were measured after the image, and those of which it is unknown."""
         if not run.setup.get("use_clinical"):
             return (), ()
+        if self.gone:
+            return (), () if is_phantom(run.dataset_name) else (_ALL_COLUMNS,)
         read = []
         for columns, name in ((self.numeric, "clinical_numeric"), (self.categorical, "clinical_categorical")):
-            chosen = run.setup.get(name)
-            read += [(column, when) for column, when in columns if chosen is None or column in chosen]
+            chosen, known = run.setup.get(name), dict(columns)
+            read += [(column, known.get(column, UNKNOWN)) for column in (known if chosen is None else chosen)]
         after, unknown = (tuple(c for c, when in read if when == word) for word in ("after", UNKNOWN))
         return after, unknown
 
@@ -1001,14 +1010,17 @@ def _late_runs(runs: Iterable[ComparedRun], found: Iterable[Comparison], first_e
 
 
 def compare_stored(
-    store: Store, ablation: str, options: EvaluationOptions | None = None
+    store: Store, ablation: str, options: EvaluationOptions | None = None, data: Path | None = None
 ) -> tuple[Comparison | NotComparable, ...]:
-    """Every pair of an ablation by what the store holds of its runs; no detections are read."""
+    """Every pair of an ablation by what the store holds of its runs; no detections are read.
+
+    ``data`` is where the data set lies now; None where the runs say.
+    """
     options = options or EvaluationOptions()
     ablations = store.ablations()
     (file,) = (a for a in ablations if a.name == ablation)
     found, trials = member_summaries(store, ablation), trials_in(ablations, ablation)
-    files = {path: DataFile.of(path) for path in {one.run.dataset_path for one in found}}
+    files = {path: DataFile.of(data or path) for path in {one.run.dataset_path for one in found}}
     versions = store.latest_versions([one.run.key for one in found])
     runs = [
         ComparedRun(

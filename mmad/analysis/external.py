@@ -80,14 +80,21 @@ def outside_target(
 
 def declared_targets(
     store: Store, detections: DetectionStore, target: EvaluationTarget, tables: Sequence[ExternalTable]
-) -> list[EvaluationTarget]:
-    """The checkpoint of ``target`` on every data set that its ablation file declares as external."""
-    return [
-        outside_target(
-            store, detections, target, Path(one.dir), one.map, name=one.name, option=f"[[external]] {one.name}: map"
-        )
-        for one in tables
-    ]
+) -> tuple[list[EvaluationTarget], list[DataError]]:
+    """The checkpoint of ``target`` on every data set that its ablation file declares as external.
+
+    Returns:
+        those data sets, and why others are left out: gone, or none that fits.
+    """
+    found: list[EvaluationTarget] = []
+    problems: list[DataError] = []
+    for one in tables:
+        named = {"name": one.name, "option": f"[[external]] {one.name}: map"}
+        try:
+            found.append(outside_target(store, detections, target, Path(one.dir), one.map, **named))
+        except DataError as error:
+            problems.append(error)
+    return found, problems
 
 
 def require_external(table: ExternalTable, setups: Sequence[ModelSetup], trained: DataSet) -> None:

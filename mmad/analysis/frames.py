@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -212,23 +213,26 @@ class ReportFrame:
             taken |= runs.keys()
 
 
-def load_frame(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame:
+def load_frame(source: ReportSource, names: Sequence[str] = (), data: Path | None = None) -> ReportFrame:
     """Read what a report needs: all ablations, or those named.
 
     Raises ReportError for an unknown name (with the nearest) and for a store without any run.
     """
-    return with_measured(source, load_records(source, names))
+    return with_measured(source, load_records(source, names, data))
 
 
-def load_records(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame:
-    """The same without what was measured: ablations, members and runs, where and how long these were trained."""
+def load_records(source: ReportSource, names: Sequence[str] = (), data: Path | None = None) -> ReportFrame:
+    """The same without what was measured: ablations, members and runs, where and how long these were trained.
+
+    ``data`` is where the data set lies now; None where the runs say.
+    """
     everything = source.ablations()
     ablations = _chosen(everything, names)
     records = {run.key: run for run in source.run_records()}
     keys = list(dict.fromkeys(m.key for a in ablations for m in a.members if m.key in records))
     if not keys:
         raise ReportError("no run to report on", hint="start some with `mmad ablate FILE`")
-    files = {path: DataFile.of(path) for path in {records[key].dataset_path for key in keys}}
+    files = {path: DataFile.of(data or path) for path in {records[key].dataset_path for key in keys}}
     warned, places, seconds = source.all_warnings(keys), source.all_environments(keys), source.epoch_seconds(keys)
     runs = {
         key: RunFrame(

@@ -9,8 +9,8 @@ from typing import Any
 
 from scipy.special import chdtri  # type: ignore[import-untyped]
 
-from mmad.analysis.statistics import compare_ablation
 from mmad.analysis.targets import DetectionStore
+from mmad.analysis.verdicts import compare_ablation
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural
 from mmad.base.json import to_json_value

@@ -90,10 +90,10 @@ def interactions_of(
     if not columns:
         return ()
     both = [*(a for a, _ in pairs), *(b for _, b in pairs)]
-    require_comparable(both, by_design)
     if len({fold_of(one.run) for one in both}) > 1:
-        what = "each fold has other images, of which parts cannot be compared"
+        what = "each fold has other patients, of which parts cannot be compared"
         raise EvaluationError(what, where="--by", hint="name the runs of one fold, or leave it out")
+    require_comparable(both, by_design)
     wanted = list(dict.fromkeys(columns))
 
     def compute() -> _Interactions:

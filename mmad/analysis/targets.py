@@ -168,14 +168,25 @@ NEVER_THE_ESTIMAND = (
 
 
 def ensemble_of(seeds: Sequence[EvaluationTarget]) -> EvaluationTarget:
-    """The ensemble of runs that differ in the seed alone. EvaluationError for one run, and for several folds."""
-    if len(seeds) < 2:
-        hint = "name an arm with several seeds, such as ablation/setting/arm, or train more of them"
-        raise EvaluationError("is one run, and an ensemble is of several", where=seeds[0].name, hint=hint)
+    """The ensemble of runs that differ in the seed alone, of replicates the first.
+
+    Raises:
+        EvaluationError: runs of one seed, of several folds, or of setups that differ.
+    """
     if len({fold_of(one.run) for one in seeds}) > 1:
         what = "is of several folds, each with a validation and a test split of its own"
         hint = "name one of them, such as 'ablation/setting, fold 1 of 3/arm'"
         raise EvaluationError(what, where=seeds[0].name.rpartition("/")[0], hint=hint)
+    name = seeds[0].name
+    by_seed = {one.run.protocol.get("seed"): one for one in reversed(seeds)}
+    seeds = [one for one in seeds if one is by_seed[one.run.protocol.get("seed")]]
+    if len(seeds) < 2:
+        hint = "name an arm with several seeds, such as ablation/setting/arm, or train more of them"
+        raise EvaluationError("is one run, and an ensemble is of several", where=name, hint=hint)
+    first, *others = (one.run.setup if one.member is None else one.member.setup(one.run) for one in seeds)
+    if any(setup != first for setup in others):
+        what = "is of setups that differ, and the runs of an ensemble differ in the seed alone"
+        raise EvaluationError(what, where=name, hint="name one arm of one setting")
     return replace(seeds[0], seeds=tuple(seeds))
 
 

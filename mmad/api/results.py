@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from mmad.api.arguments import argument, store_argument
 from mmad.api.loading import ProgressBar, _listed, silent
-from mmad.base.errors import EvaluationError, ReportError
+from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
 
 if TYPE_CHECKING:
@@ -273,26 +273,30 @@ def evaluate_external(
     ablation: str,
     device: str = "auto",
     progress_bar: ProgressBar = silent,
-) -> None:
+) -> list[DataError]:
     """Evaluate the finished runs of ``ablation`` on the external data sets that its file declares, where it is due.
 
-    Raises:
-        DataError: an external data set that is gone or does not fit.
+    Returns:
+        why data sets are left out.
     """
     from mmad.analysis.external import declared_targets, note_external
     from mmad.analysis.targets import EvaluationOptions, evaluation_target
     from mmad.config.ablation_file import external_tables
     from mmad.store.lookup import find_runs
 
+    problems: dict[str, DataError] = {}
     (file,) = (one for one in store.ablations() if one.name == ablation)
     tables = external_tables(file.source, file.path)
     for found in find_runs(store, ablation) if tables else ():
         if found.run.status == "finished":
             own = evaluation_target(store, found, EvaluationOptions())
-            for target in declared_targets(store, detections, own, tables):
+            there, refused = declared_targets(store, detections, own, tables)
+            problems |= {str(error): error for error in refused}
+            for target in there:
                 if not target.file.exists():
                     rerun_inference(store, detections, target, device, progress_bar)
                 note_external(store, target)
+    return list(problems.values())
 
 
 def altered_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> Inference:
@@ -405,8 +409,8 @@ def compare(
         EvaluationError: runs that are not finished, share no seed, or cannot be compared, naming what differs.
         DataError: a data set that is gone or changed.
     """
-    from mmad.analysis.statistics import compare_arms
     from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.verdicts import compare_arms
 
     store_argument(store)
     argument("reference", reference, str)

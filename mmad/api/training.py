@@ -218,12 +218,17 @@ def run_ablations(
             found.cancelled,
             whole.stopped + found.stopped,
         )
-        before = sum(len(ablation.members) for ablation, _ in loaded)
         broken = any(not failure.job.ablation.endswith(TRIALS) for failure in found.failed)
         if found.cancelled or found.interrupted or found.stopped or broken:
             return whole
-        if sum(len(one.members) for one, _ in due(everything, db)) == before:
+        if _asked(due(everything, db)) == _asked(loaded):
             return whole
+
+
+def _asked(loaded: Sequence[Loaded]) -> set[tuple[str, str, str, int, int, str]]:
+    """Each member with the key of its run."""
+    members = (member for ablation, _ in loaded for member in ablation.members)
+    return {(one.ablation, one.setting, one.arm, one.seed, one.replicate, one.run.key) for one in members}
 
 
 def due(loaded: Sequence[Loaded], db: str) -> list[Loaded]:
@@ -240,8 +245,8 @@ def _due(ablation: Ablation, db: str) -> Ablation:
     if ablation.looks is None:
         return ablation
     from mmad.analysis.comparison import Comparison
-    from mmad.analysis.statistics import finished_pairs
     from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.verdicts import finished_pairs
     from mmad.store.store import Store
 
     first, _ = ablation.looks

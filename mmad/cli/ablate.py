@@ -68,8 +68,8 @@ def conclude(
         external: the device on which finished runs are evaluated on external data sets first; None for not here.
     """
     from mmad.analysis.comparison import compare_stored
-    from mmad.analysis.statistics import finished_pairs
     from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.verdicts import finished_pairs
     from mmad.api.results import evaluate_external
     from mmad.config.runs import TRIALS
     from mmad.scheduler.submit import asked_for
@@ -77,13 +77,13 @@ def conclude(
 
     with Store.open(db, create=False) as store:
         detections = DetectionStore()
-        problems = []
+        problems: list[MmadError] = []
         if external is not None and summary.exit_code != INTERRUPTED:
             for one in ablations:
                 if one.name.endswith(TRIALS):
                     continue
                 try:
-                    evaluate_external(store, detections, one.name, external, progress_bar)
+                    problems += evaluate_external(store, detections, one.name, external, progress_bar)
                 except MmadError as error:
                     problems.append(error)
         compared = {

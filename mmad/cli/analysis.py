@@ -179,8 +179,8 @@ def compare(
 ) -> None:
     from mmad.analysis.json import plain_comparisons
     from mmad.analysis.metrics import AgreementOptions
-    from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.verdicts import compare_ablation, compare_arms
     from mmad.config.protocol import Overlap
     from mmad.store.lookup import is_ablation
 
@@ -393,6 +393,7 @@ def evaluate(
     mapped = _label_map(maps or (), on, split)
     options = [_options(split, checkpoint, o, p) for p in listed(proposals) for o in listed(overlap)]
     detections = DetectionStore(data)
+    left_out: dict[str, None] = {}
     with open_store(db) as store:
         if ensemble:
             groups = [group for name in runs for group in find_ensembles(store, name)]
@@ -405,8 +406,10 @@ def evaluate(
             files = {one.name: one for one in store.ablations()}
             for name in (named_ablation(store, name) for name in runs if is_ablation(store, name)):
                 tables = external_tables(files[name].source, files[name].path)
-                own = [one for (one,) in wholes if one.member is not None and one.member.ablation == name]
-                wholes += [[there] for one in own for there in declared_targets(store, detections, one, tables)]
+                for own in [one for (one,) in wholes if one.member is not None and one.member.ablation == name]:
+                    there, refused = declared_targets(store, detections, own, tables)
+                    wholes += [[one] for one in there]
+                    left_out |= dict.fromkeys(map(str, refused))
         targets = [one for whole in wholes for one in whole]
         made = [ensemble_of(whole) for whole in wholes] if ensemble else targets
         outside = [one.outside for one in targets if one.outside is not None]
@@ -439,6 +442,10 @@ def evaluate(
         _print_evaluations(done, per_class=per_class)
         if ensemble:
             console().print(NEVER_THE_ESTIMAND)
+    for problem in left_out:
+        print(f"mmad: not evaluated on external data: {problem}", file=sys.stderr)
+    if left_out:
+        raise typer.Exit(2)
 
 
 def _label_map(maps: Sequence[str], on: Path | None, split: str) -> dict[str, str]:
@@ -473,7 +480,7 @@ def _heads_of(targets: Sequence[EvaluationTarget]) -> list[str]:
 
 def _evaluated(target: EvaluationTarget, name: str, **found: Any) -> EvaluatedRun:
     """What was found of a target, for the report's tables."""
-    from mmad.analysis.statistics import RunStatistics
+    from mmad.analysis.verdicts import RunStatistics
     from mmad.report.tables import EvaluatedRun
 
     member, key = target.member, "" if target.seeds else short_key(target.run.key)

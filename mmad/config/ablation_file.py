@@ -25,7 +25,7 @@ from mmad.config.messages import did_you_mean, nearest, shown
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS, Ablation
 from mmad.config.setup import ModelSetup, unit
-from mmad.config.tuning import TuneRange, Tuning, is_number, is_whole, tunable
+from mmad.config.tuning import TuneRange, Tuning, as_drawn, is_number, is_whole, tunable
 
 # The text, and where each key stands in it: ``tomllib`` gives values without their lines.
 
@@ -1017,6 +1017,9 @@ def _tuning(source: SourceFile, table: Any) -> Tuning | None:
                 raise source.error(
                     key, f"from {low:g} to {high:g}, and {name} is a whole number", "write whole numbers"
                 )
+            for end in (low, high):
+                if (near := as_drawn(name, end)) != end:
+                    raise source.error(key, f"{end!r} has more digits than a trial", f"round it, to {near!r}")
             ends = [int(low), int(high)] if is_whole(name) else [low, high]
             try:
                 GridTable.model_validate_json(json.dumps({name: ends}))

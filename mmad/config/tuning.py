@@ -18,7 +18,7 @@ from mmad.config.setup import ModelSetup
 
 #: TrialValues of the fields that are searched, by name.
 TrialValues = Mapping[str, Any]
-#: Digits of a number that is drawn.
+#: Digits of a number that is drawn, and at most of the ends of its range.
 _DIGITS = 4
 #: Fields that decide what a run starts from, reads or measures: they make arms and settings, not trials.
 _NEVER = frozenset(
@@ -57,14 +57,18 @@ class Tuning:
     space: Mapping[str, TuneRange | tuple[Any, ...]]
 
     def combinations(self) -> float:
-        """How many trials differ from one another; infinite where a number that is not whole is drawn."""
+        """How many trials differ from one another; infinite where a range of numbers that are not whole holds 0."""
         return math.prod(self._size(name, within) for name, within in self.space.items())
 
     @staticmethod
     def _size(name: str, within: TuneRange | tuple[Any, ...]) -> float:
         if isinstance(within, tuple):
             return len(within)
-        return int(within.high) - int(within.low) + 1 if is_whole(name) else math.inf
+        if is_whole(name):
+            return int(within.high) - int(within.low) + 1
+        if within.low <= 0 <= within.high:
+            return math.inf
+        return abs(_rank(within.high) - _rank(within.low)) + 1
 
     def drawn(self) -> tuple[TrialValues, ...]:
         """The trials of the sampler ``random``, no two alike."""
@@ -187,6 +191,13 @@ def as_drawn(name: str, value: Any) -> Any:
     if not isinstance(value, float):
         return value
     return round(value) if is_whole(name) else float(f"{value:.{_DIGITS}g}")
+
+
+def _rank(value: float) -> int:
+    """Place of the size of a number other than 0 among those of ``_DIGITS`` digits."""
+    digits, _, exponent = f"{abs(value):.{_DIGITS - 1}e}".partition("e")
+    in_a_decade: int = 9 * 10 ** (_DIGITS - 1)
+    return in_a_decade * int(exponent) + int(digits.replace(".", ""))
 
 
 def _drawn(draw: random.Random, name: str, within: TuneRange | tuple[Any, ...]) -> Any:

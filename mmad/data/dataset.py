@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -166,6 +167,7 @@ class DataSet:
     def fingerprint(self, *, anew: bool = False) -> str:
         """SHA-256 of the tables and of every image's bytes; remembered until a file's size or time changes.
 
+        When a clinical column was measured is left out, so that it may be added later.
         ``anew`` reads every byte, as whatever trains has to: a file can change and keep both.
         """
         return digests(self, anew=anew).content
@@ -177,6 +179,8 @@ class DataSet:
 #: A file changed less than this long ago might change again without its time stamp moving.
 _SETTLED_SECONDS = 2.0
 _MEMORY = "fingerprints"
+#: When a column was measured, which enters no run: a line of its own in the file.
+_WHEN = re.compile(rb"^[ \t]*measured[ \t]*=.*\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,8 @@ def _remembered(memory: Path, signature: str) -> Digests | None:
 
 
 def _compute(dataset: DataSet, files: list[str]) -> Digests:
-    hashes = {name: hash_file(dataset.root / name) for name in files}
+    hashes = {name: hash_file(dataset.root / name) for name in files if name != TOML}
+    hashes[TOML] = hashlib.sha256(_WHEN.sub(b"", _read(dataset.root / TOML))).hexdigest()
     changed = any(is_changed(dataset.root / name) for name in files if name not in (TOML, STUDIES, BOXES))
     rule = f"pixels {RULE}\n" if changed else ""
     content = hashlib.sha256(("".join(f"{name}\0{hashes[name]}\n" for name in files) + rule).encode())
@@ -246,6 +251,13 @@ def hash_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path, hint="put the file back") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path, hint="put the file back") from None
 

@@ -176,6 +176,6 @@ def _columns(
         new = [value for value in values if value not in known.values]
         if new and known.name in categorical:
             notes.append(f"values {', '.join(map(shown, new))} of {known.name!r} count as missing")
-    lost = [name for name in (*numeric, *categorical) if name not in theirs and name not in words]
+    lost = [name for name in numeric if name not in theirs] + [name for name in categorical if name not in words]
     notes += [f"clinical column {name!r} is not there: missing in every study" for name in lost]
     return numbers, categories

@@ -127,7 +127,7 @@ class Studies(Dataset[Batch]):
         progress: hears of the images that are decoded.
         records: whose record stands beside an image.
         permutation: which permutation of the records.
-        mean_image: the mean image of the training split stands for every image.
+        mean_of: the mean image of the training split of this data set stands for every image; None for the images.
     """
 
     def __init__(
@@ -139,12 +139,12 @@ class Studies(Dataset[Batch]):
         *,
         records: Records = "true",
         permutation: int = 0,
-        mean_image: bool = False,
+        mean_of: DataSet | None = None,
     ) -> None:
         self._images: NDArray[np.uint8] = np.asarray(image_cache(dataset, image_size, progress))  # (M, S, S)
         self._rows: list[int] = dataset.image_rows.tolist()
-        if mean_image:
-            self._images = _mean_image(self._images, [self._rows[position] for position in dataset.split("train")])
+        if mean_of is not None:
+            self._images = _mean_image(mean_of, image_size, progress)
             self._rows = [0] * len(self._rows)
         self._size = image_size
         everyone = range(len(dataset.studies))
@@ -176,8 +176,10 @@ class Studies(Dataset[Batch]):
         setup: ModelSetup,
         encoder: ClinicalEncoder,
         progress: OnProgress | None = None,
+        *,
+        trained: DataSet | None = None,
     ) -> Studies:
-        """The studies as a run of ``setup`` sees them."""
+        """The studies as a run of ``setup`` sees them; ``trained`` is the data set of the run where it is another."""
         return cls(
             dataset,
             setup.image_size,
@@ -185,7 +187,7 @@ class Studies(Dataset[Batch]):
             progress,
             records=setup.clinical_records if setup.use_clinical else "true",
             permutation=setup.clinical_permutation,
-            mean_image=setup.image_input == "training_mean",
+            mean_of=(trained or dataset) if setup.image_input == "training_mean" else None,
         )
 
     def clinical(self, positions: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -242,12 +244,13 @@ class Studies(Dataset[Batch]):
         return {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(self._labels[mine].copy())}
 
 
-def _mean_image(images: NDArray[np.uint8], rows: Sequence[int]) -> NDArray[np.uint8]:
-    """The mean (1, S, S) of the images at ``rows``, each as often as a study has it."""
+def _mean_image(dataset: DataSet, image_size: int, progress: OnProgress | None) -> NDArray[np.uint8]:
+    """The mean (1, S, S) of the training images, each as often as a study has it. DataError where there are none."""
+    positions, images = _positions(dataset, "train"), image_cache(dataset, image_size, progress)
     total = np.zeros(images.shape[1:], dtype=np.int64)
-    for row in rows:
+    for row in dataset.image_rows[list(positions)]:
         total += images[row]
-    return np.rint(total / max(1, len(rows))).astype(np.uint8)[None]
+    return np.rint(total / len(positions)).astype(np.uint8)[None]
 
 
 class _Listed(Sampler[list[Item]]):

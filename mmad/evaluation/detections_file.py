@@ -183,7 +183,10 @@ def _digest(arrays: dict[str, NDArray[Any]]) -> bytes:
 #: Raised whenever the code changes every analysis of unchanged detections; earlier ones are then computed anew.
 ANALYSIS_VERSION = 1
 #: Raised for one kind of analysis alone: controls need the network again, and are not thrown away for another's sake.
-_OF_KIND = {"thresholds": 5, "estimate": 4, "difference": 4, "agreement": 2, "coco": 2, "masks": 2}
+_OF_KIND = {
+    "thresholds": 5, "estimate": 4, "difference": 4, "agreement": 2, "coco": 2, "masks": 2,
+    "subgroups": 2, "interactions": 2,
+}  # fmt: skip
 
 
 def version_of(kind: str) -> int:

@@ -27,7 +27,7 @@ from mmad.evaluation.intervals import (
 )
 from mmad.evaluation.matching import Flags, Floats, Ints, Matched
 from mmad.evaluation.operating_points import above
-from mmad.evaluation.resampling import Interval, mean_over_findings
+from mmad.evaluation.resampling import LEVEL, Interval, mean_over_findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +98,7 @@ def subgroups(matched: Matched, levels: Levels, score: float | None) -> tuple[Su
             sensitivity = interval_of(_ratio(hits, boxes, groups), patients_with(part), float(boxes.sum()))
             negative = (~positive).astype(np.float64)
             healthy = len({part.patients[image] for image in np.flatnonzero(~positive)})
-            rate = difference_interval_of(_ratio(false * negative, negative, groups), healthy)
-            false_positives = replace(rate, low=max(0.0, rate.low) if rate.low == rate.low else rate.low)
+            false_positives = _rate(_ratio(false * negative, negative, groups), healthy)
         merit = _merit(part, groups, int(groups.max(initial=-1)) + 1)
         merit_interval = interval_of(merit, _people(part), int(part.boxes.sum()))
         people = len(set(part.patients))
@@ -135,6 +134,22 @@ def _ratio(above_line: Floats, below_line: Floats, groups: Ints) -> Floats:
     return kept
 
 
+def _rate(figures: Floats, patients: int) -> Interval:
+    """The interval of a rate of at least 0, (1 + G,) of ``_ratio``; none where all patients agree on more than 0.
+
+    Where nobody has any, it reaches up to the rate at which so many patients have none with a chance of 2.5 %: the
+    exact interval of a Poisson count, each patient as one case.
+    """
+    found = difference_interval_of(figures, patients)
+    if math.isnan(found.low):
+        return found
+    if found.low < found.high:
+        return replace(found, low=max(0.0, found.low))
+    if found.value > 0:
+        return replace(found, low=math.nan, high=math.nan)
+    return replace(found, high=-math.log((1 - LEVEL) / 2) / patients)
+
+
 def _merit(part: Matched, groups: Ints, size: int) -> Floats:
     """(1 + G,) mean wAFROC over the findings."""
     each = [figures for _, _, (figures, _, _) in wafroc_figures(part, groups, size)]
@@ -156,7 +171,8 @@ class Interaction:
         column, level: which part; ``patients`` of it, the fewer of those with and without a finding.
         difference: other minus reference within the part.
         interaction: that minus the same difference in all other parts. Of two levels the second has none: it would be
-            the first's with the other sign.
+            the first's with the other sign. Nor has a part where a finding is on every image and elsewhere is not, or
+            the other way round: there true boxes are compared with the false ones of other images.
         p: two-sided, of this part alone; ``p_family`` for all parts of all columns together (Holm).
     """
 
@@ -187,7 +203,8 @@ def interactions(pairs: Sequence[tuple[Matched, Matched]], columns: Sequence[Lev
             difference, _ = _tested(within, people)
             tested: Interval | None = None
             p = math.nan
-            if len(parts) > 1 and not (len(parts) == 2 and number == 1):
+            once = len(parts) > 1 and not (len(parts) == 2 and number == 1)
+            if once and _compared(pairs[0][0], chosen) == _compared(pairs[0][0], ~chosen):
                 tested, p = _tested(within - _differences(pairs, ~chosen, groups, size), min(people, others))
             found.append(Interaction(levels.column, level, people, difference, tested, p, p))
     together = holm([one.p for one in found])
@@ -198,6 +215,11 @@ def _differences(pairs: Sequence[tuple[Matched, Matched]], chosen: Flags, groups
     """(S, 1 + G) other minus reference within some images: of all patients, then without each group."""
     own = groups[chosen]
     return np.stack([_merit(_part(b, chosen), own, size) - _merit(_part(a, chosen), own, size) for a, b in pairs])
+
+
+def _compared(matched: Matched, chosen: Flags) -> tuple[bool, ...]:
+    """Of every finding whether some of the ``chosen`` images are without it: wAFROC there, else wAFROC1."""
+    return tuple((matched.boxes[chosen] == 0).any(axis=0).tolist())
 
 
 def _tested(figures: Floats, patients: int) -> tuple[Interval, float]:

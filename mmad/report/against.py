@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mmad.analysis.comparison import comparison_tables
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, load_frame
-from mmad.analysis.statistics import Statistics, compute_statistics
 from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.verdicts import Statistics, compute_statistics
 from mmad.base.errors import ReportError
 from mmad.base.formatting import clip, plural
 from mmad.base.formatting import moment as in_words
@@ -158,7 +158,7 @@ def report_against(
     with Store.open(against, create=False, read_only=True) as other:
         names = {ablation.record.name for ablation in frame.ablations}
         theirs = [ablation.name for ablation in other.ablations() if ablation.name in names]
-        earlier = load_frame(other, theirs) if theirs else ReportFrame((), ())
+        earlier = load_frame(other, theirs, data) if theirs else ReportFrame((), ())
         found = compute_statistics(earlier, other, data=data, options=options)
         return Against(database_name(other.where), *_changes(earlier, found, frame, statistics))
 

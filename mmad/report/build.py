@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import get_args
 
 from mmad.analysis.frames import ReportSource, load_records, with_measured
-from mmad.analysis.statistics import compute_statistics
 from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.verdicts import compute_statistics
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
@@ -115,7 +115,7 @@ def write_report(
         raise ReportError(f"unknown form of a figure {unknown[0]!r}", where="--format", hint="choose pdf, svg or png")
     if provenance not in get_args(Provenance):
         raise ReportError(f"unknown {provenance!r}", where="provenance", hint="choose brief or full")
-    records = load_records(source, ablations)
+    records = load_records(source, ablations, data)
     asked = ModelOptions(data, options, pictures, provenance)
     maker = ModelMaker(source, records, asked, created=created or now(), database=database)
     beside: Against | None = None

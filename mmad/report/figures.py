@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from mmad.analysis.comparison import Comparison, level_words
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
-from mmad.analysis.statistics import RunStatistics, Statistics
+from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.base.formatting import clip, plural, signed
 from mmad.base.paths import file_stem
 from mmad.base.records import SPLITS, CheckpointKind, Split

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mmad.analysis.comparison import ComparisonTable, NotComparable, compared_kind, comparison_tables
 from mmad.analysis.frames import AblationFrame, CheckpointResult, MemberFrame, ReportFrame, RunFrame
-from mmad.analysis.statistics import Statistics
+from mmad.analysis.verdicts import Statistics
 from mmad.base.errors import MmadError, SpecError
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem

@@ -17,8 +17,8 @@ from PIL import Image
 from mmad.analysis.comparison import Comparison
 from mmad.analysis.frames import AblationFrame, ReportFrame
 from mmad.analysis.metrics import AGREEMENT_SCORE, MOST_STUDIES, agreement_of
-from mmad.analysis.statistics import FailureCachingStore, comparison_targets, finished_comparisons
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
+from mmad.analysis.verdicts import FailureCachingStore, comparison_targets, finished_comparisons
 from mmad.base.errors import DataError, MmadError, ReportError
 from mmad.base.formatting import clip, plural
 from mmad.base.records import Detections

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import MemberFrame, ReportFrame, RunFrame
-from mmad.analysis.statistics import RunStatistics, Statistics
+from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.report.pictures import Pictures
 
 #: ``full`` says where and by whom a run was trained; ``brief`` says with which versions and on what kind of device.

@@ -24,16 +24,16 @@ from typing import Any
 from mmad.analysis.cache import from_json_value
 from mmad.analysis.external import KIND as EXTERNAL
 from mmad.analysis.frames import MemberFrame, ReportFrame, ReportSource, with_measured
-from mmad.analysis.statistics import (
+from mmad.analysis.subgroups import KIND as SUBGROUPS
+from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
+from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.verdicts import (
     FailureCachingStore,
     compute_statistics,
     detections_of,
     finished_comparisons,
     helpers_for,
 )
-from mmad.analysis.subgroups import KIND as SUBGROUPS
-from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
-from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.json import to_json_value
 from mmad.report.cohort import cohorts_of
 from mmad.report.model import Links, PageForm, ReportModel, build_model, layout

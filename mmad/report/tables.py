@@ -32,8 +32,8 @@ from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, 
 from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.metrics import Diagnosis, estimate_of
 from mmad.analysis.overfitting import lowest_loss, onset_of, onset_words
-from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
+from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.formatting import clip, plural, short_key, whole
 from mmad.base.json import finite

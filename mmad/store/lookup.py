@@ -291,6 +291,7 @@ def find_run(store: Store, name: str) -> FoundRun:
     named = _named(members, name, slice(None))
     keys = list(dict.fromkeys(member.key for member in named))
     if len(keys) > 1:
+        _refuse_variants(named, name)
         paths = [member_path(member) for member in named]
         hint = "add the seed" if len({member.setting for member in named}) == 1 else "name the fold, too"
         raise StoreError(f"{name!r} is more than one run: {_some(paths)}", where="run", hint=hint)
@@ -307,10 +308,11 @@ def find_seeds(store: Store, name: str) -> list[FoundRun]:
     """The runs ``name`` means: every fold and seed of ``ablation/setting/arm``, else the one run of ``find_run``.
 
     Raises:
-        StoreError: as ``find_run``.
+        StoreError: as ``find_run``, and for the runs of several variants of a file.
     """
     members = [member for ablation in store.ablations() for member in ablation.members]
     seeds = _named(members, name, slice(1))
+    _refuse_variants(seeds, name)
     return [FoundRun(store.run(member.key), (member,)) for member in seeds] or [find_run(store, name)]
 
 
@@ -376,6 +378,15 @@ def _names(member: MemberRecord) -> tuple[str, ...]:
     short = f"{member.ablation}/{member.setting}/{member.arm}"
     seeded = f"{short}/{member.seed}"
     return (short, seeded, f"{seeded}/{member.replicate}")
+
+
+def _refuse_variants(named: Sequence[MemberRecord], name: str) -> None:
+    """StoreError for a ``name`` of a file's arm where ``named`` are of several of its variants: their setups differ."""
+    meant = list(dict.fromkeys(member.ablation for member in named))
+    if len(meant) > 1:
+        rest = name[name.index("/") :]
+        hint = "name one of " + ", ".join(repr(one + rest) for one in meant[:_SHOWN])
+        raise StoreError(f"{name!r} is of {len(meant)} variants", where="run", hint=hint)
 
 
 def _refuse_unknown_path(name: str, members: list[MemberRecord]) -> None:

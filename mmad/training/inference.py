@@ -139,7 +139,7 @@ class InferenceRunner:
         trained = open_dataset(spec, dataset_path)
         self.restored = RestoredDetector(spec, trained, device)
         self.dataset = trained if outside is None else outside
-        self.studies = Studies.of(self.dataset, spec.setup, self.restored.encoder)
+        self.studies = Studies.of(self.dataset, spec.setup, self.restored.encoder, trained=trained)
         sides = [[s.width, s.height, s.width, s.height] for s in self.dataset.studies]
         self.scales = torch.tensor(sides, dtype=torch.float64).div_(spec.setup.image_size)
 

@@ -15,8 +15,8 @@ import pytest
 from mmad.analysis.comparison import ESTIMAND_OF_FOLDS, FOLDS, Comparison
 from mmad.analysis.folds import arms_over_folds
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import compare_ablation, compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.verdicts import compare_ablation, compare_arms
 from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.protocol import Fold
@@ -144,6 +144,15 @@ def test_runs_are_compared_within_a_fold_alone(store: Store) -> None:
     for seed in ("", "/0"):
         with pytest.raises(EvaluationError, match="cannot be compared: fold 1 / 2"):
             compare_arms(store, DetectionStore(), one[0] + seed, f"made/default, fold 2 of 3/CXR+Clinical{seed}", FEW)
+
+
+def test_parts_of_folds_are_refused_in_the_option_s_name(store: Store) -> None:
+    """What ``--by`` cannot part is no reason against the comparison."""
+    with pytest.raises(EvaluationError, match="--by: each fold has other patients"):
+        compare_ablation(store, DetectionStore(), "made", FEW, by=["age"])
+    one = [f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS]
+    with pytest.raises(EvaluationError, match="--by: unknown column 'sex'"):
+        compare_arms(store, DetectionStore(), *one, FEW, by=["sex"])
 
 
 def test_the_fold_that_is_finished_first_confirms_nothing_by_itself(dataset: DataSet, tmp_path: Path) -> None:

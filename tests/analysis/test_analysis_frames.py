@@ -92,14 +92,31 @@ values = ["F", "M"]
 
 
 def test_what_the_data_set_s_own_file_says(tmp_path: Path) -> None:
-    assert DataFile.of(str(tmp_path)) == DataFile()
+    assert DataFile.of(str(tmp_path)) == DataFile(gone=True)
     head = 'name = "{}"\nlabels = ["Mass"]\nlicence = "CC0"\nsplit_policy = "patient"\n' + COLUMNS
     (tmp_path / "dataset.toml").write_text(head.format("ward"))
     assert DataFile.of(str(tmp_path)) == DataFile("patient", (("lactate", "after"),), (("sex", "unknown"),))
     (tmp_path / "dataset.toml").write_text(head.format("phantom (seed 0)"))
     assert DataFile.of(str(tmp_path)).categorical == (("sex", "with"),)  # drawn with the image
     (tmp_path / "dataset.toml").write_text("not toml = = =")
-    assert DataFile.of(str(tmp_path)) == DataFile()
+    assert DataFile.of(str(tmp_path)) == DataFile(gone=True)
+
+
+def test_a_moved_data_set_keeps_saying_when_its_columns_were_measured(tmp_path: Path) -> None:
+    sample = one_run()
+    (tmp_path / "dataset.toml").write_text('name = "ward"\nlabels = ["Mass"]\nlicence = "CC0"\n' + COLUMNS)
+    setup = {**sample.source.run_list[0].setup, "use_clinical": True}
+    run = replace(sample.source.run_list[0], setup=setup, dataset_path=str(tmp_path / "old"), dataset_name="ward")
+    sample.source.run_list[0] = run
+    gone, moved = load_frame(sample.source), load_frame(sample.source, data=tmp_path)
+    late = [frame.runs[0].data_file.measured_late(run) for frame in (gone, moved)]
+    assert late == [((), ("all, because the data set is not there",)), (("lactate",), ("sex",))]
+    plain = replace(run, setup={**setup, "use_clinical": False})
+    assert gone.runs[0].data_file.measured_late(plain) == ((), ())
+    drawn = replace(run, dataset_name="phantom (seed 0)")
+    assert gone.runs[0].data_file.measured_late(drawn) == ((), ())
+    other = replace(run, setup={**setup, "clinical_numeric": ["crp"], "clinical_categorical": []})
+    assert moved.runs[0].data_file.measured_late(other) == ((), ("crp",)), "a column that this file does not know"
 
 
 def test_the_patients_of_a_fold_are_split_by_patient_whatever_the_file_says() -> None:

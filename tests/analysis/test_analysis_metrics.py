@@ -286,3 +286,22 @@ def test_folds_make_no_ensemble() -> None:
         EvaluationError, match="made/default/CXR: is of several folds, each with a validation and a test"
     ):
         ensemble_of(targets)  # type: ignore[arg-type]
+
+
+def test_an_ensemble_is_of_seeds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replicates of a seed are no further seeds, and another setup is another detector."""
+
+    def target(seed: int, lr: float = 0.1) -> SimpleNamespace:
+        run = SimpleNamespace(protocol={"seed": seed}, setup={"lr": lr})
+        return SimpleNamespace(run=run, member=None, name=f"made/default/CXR/{seed}")
+
+    for seeds, what in (
+        ([target(0), target(0)], "is one run"),
+        ([target(0), target(1, 0.2)], "is of setups that differ"),
+    ):
+        with pytest.raises(EvaluationError, match=f"made/default/CXR/0: {what}"):
+            ensemble_of(seeds)  # type: ignore[arg-type]
+    one = EvaluationTarget(*[None] * 5, Path())  # type: ignore[arg-type]
+    seeds = [replace(one, run=target(seed).run) for seed in (0, 1, 0)]  # type: ignore[arg-type]
+    monkeypatch.setattr(EvaluationTarget, "name", "made/default/CXR/0")
+    assert ensemble_of(seeds).seeds == (seeds[0], seeds[1])

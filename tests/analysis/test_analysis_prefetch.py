@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from statistics_fixtures import FEW, two_settings
 
-from mmad.analysis import prefetch, statistics
+from mmad.analysis import prefetch, verdicts
 from mmad.analysis.frames import load_frame
 from mmad.analysis.prefetch import PrefetchTask, _to_json, prefetching, run_prefetch
-from mmad.analysis.statistics import _request, _work, compute_statistics
+from mmad.analysis.verdicts import _request, _work, compute_statistics
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.store.store import Store
@@ -43,7 +43,7 @@ def task_of(store: Store) -> dict[str, object]:
 def test_what_a_helper_kept_is_not_computed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_prefetch(task_of(store), os.getppid())
     kept = len(store.analyses())
-    monkeypatch.setattr(statistics.FailureCachingStore, "matched", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(verdicts.FailureCachingStore, "matched", lambda *_: pytest.fail("computed again"))
     found = compute_statistics(load_frame(store), store, options=FEW)
     assert not [sure.why for sure in (*found.runs.values(), *found.pairs.values()) if sure.why]
     assert all(sure.difference and sure.reference and sure.other for sure in found.pairs.values())
@@ -71,8 +71,8 @@ def test_with_helpers_a_report_knows_the_same(store: Store, tmp_path: Path, monk
     start = prefetch._start
     monkeypatch.setattr(prefetch, "_start", lambda task: (begun.append(len(task["work"])), start(task))[1])
     monkeypatch.setattr(prefetch, "usable_cores", lambda: 3)
-    monkeypatch.setattr(statistics, "LONG", 1)
-    monkeypatch.setattr(statistics, "FEW", 1)
+    monkeypatch.setattr(verdicts, "LONG", 1)
+    monkeypatch.setattr(verdicts, "FEW", 1)
     helped = compute_statistics(load_frame(store), store, options=FEW)
     assert len(begun) == 2
     with store.database.writing() as connection:

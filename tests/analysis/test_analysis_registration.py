@@ -12,8 +12,8 @@ import pytest
 from mmad.analysis.comparison import Comparison, registration_words
 from mmad.analysis.json import plain_comparisons
 from mmad.analysis.power import power_plan, recorded_spread
-from mmad.analysis.statistics import compare_ablation, compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.verdicts import compare_ablation, compare_arms
 from mmad.base.records import EpochRecord
 from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.runs import Ablation, Member

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import Comparison, compare_stored
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
-from mmad.api.loading import ChosenData
+from mmad.analysis.verdicts import compare_arms
+from mmad.api import training
+from mmad.api.loading import ChosenData, Loaded
 from mmad.api.training import due
 from mmad.config.runs import NO_DATA, Ablation, Member
 from mmad.config.tuning import TrialValues, TuneRange, Tuning
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.report.tables import trials_table
+from mmad.scheduler.jobs import Summary
+from mmad.scheduler.scheduler import Options
 from mmad.store.store import Store
 
 pytestmark = pytest.mark.slow
@@ -90,6 +95,38 @@ def test_trials_come_first_and_the_best_on_validation_is_trained_with_the_file_s
     with Store.open(bench.database) as store:
         assert store.requeue([of_arm(trials)[2].run.key])  # the one that failed is tried once more
     assert bench.due() == (trials, main), "what was chosen stays until all have ended again"
+
+
+def test_another_choice_is_trained_though_no_more_runs_are_due(
+    dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(dataset, tmp_path)
+    bench.ablation = replace(bench.ablation, tuning=replace(bench.tuning, trials=2))
+    for one in bench.due()[0].members:
+        bench.end(one, 0.5)
+    for one in bench.due()[1].members:
+        bench.end(one, 0.5)
+    trained: list[list[Member]] = []
+
+    def run_once(loaded: Sequence[Loaded], db: str, *more: object) -> Summary:
+        """Every run that is due is finished, the third trial with the most on validation."""
+        trials, main = (ablation for ablation, _ in loaded)
+        with Store.open(db) as store:
+            for one in (trials, main):
+                store.add_ablation(one)
+            waiting = [one for one in (*trials.members, *main.members) if store.run(one.run.key).status != "finished"]
+        for one in waiting:
+            bench.end(one, 0.95)
+        trained.append(waiting)
+        return Summary((), (), ())
+
+    monkeypatch.setattr(training, "_run_once", run_once)
+    more = [(replace(bench.ablation, tuning=bench.tuning), NO)]
+    nothing: Any = None
+    training.run_ablations(more, str(bench.database), nothing, Options(), nothing, warn=print)
+    assert [{one.setting for one in once} for once in trained] == [{"default, trial 3"}, {"default"}]
+    best = bench.tuning.drawn()[2]
+    assert [values(one) for one in trained[1]] == [best] * 6
 
 
 def test_a_sampler_that_learns_goes_on_where_it_was(dataset: DataSet, tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ def test_parts_of_the_split_are_asked_for_once_and_shown_in_the_report(
     page = (tmp_path / "page.md").read_text()
     assert "Parts of the split on test" in page
     assert "Do the arms differ more in some patients?" in page
-    refused = call_judged("eval", CXR, "--by", "sex")
-    assert (refused.code, refused.err.count("\n"), "unknown column 'sex'" in refused.err) == (2, 1, True)
+    for words in (("eval", CXR), ("compare", CXR, CLINICAL), ("compare", "made")):
+        refused = call_judged(*words, "--by", "sex")
+        assert (refused.code, refused.err.count("mmad:"), "--by: unknown column 'sex'" in refused.err) == (2, 1, True)
 
 
 @pytest.mark.slow
@@ -133,6 +134,17 @@ def test_an_ensemble_of_seeds_is_a_detector_of_its_own(call_judged: Call, judged
     assert "made/default/CXR/0: is one run, and an ensemble is of several" in refused.err
     with Store.open(judged_world.database) as store:
         assert mmad.evaluate(store, CXR, ensemble=True).ap.value == run["ap"]["value"]
+
+
+def test_an_external_data_set_that_is_gone_hides_no_figures_of_the_runs(call_judged: Call, judged_world: Any) -> None:
+    own = json.loads(call_judged("eval", "made", "--json").out)
+    source = "".join(f'[[external]]\nname = "{name}"\ndir = "{name}"\n' for name in ("one", "two"))
+    with contextlib.closing(sqlite3.connect(judged_world.database)) as connection, connection:
+        connection.execute("UPDATE ablations SET source = ?", (source,))
+    called = call_judged("eval", "made", "--json")
+    assert (called.code, json.loads(called.out)) == (2, own)
+    lines = called.err.splitlines()
+    assert [line.startswith("mmad: not evaluated on external data: ") for line in lines] == [True, True]
 
 
 def test_runs_of_an_older_recipe_are_evaluated_and_compared_among_themselves(

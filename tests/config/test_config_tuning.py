@@ -63,6 +63,20 @@ def test_a_search_follows_what_was_measured_and_nothing_else(tmp_path: Path) -> 
     assert tuning.read({**dict(values), "lr": 1.0}) is None
 
 
+def test_numbers_are_counted_as_they_are_drawn(tmp_path: Path) -> None:
+    """Trials have four digits, so that a narrow range holds few numbers."""
+
+    def within(low: float, high: float, trials: int) -> Tuning:
+        space = f"[tune.space]\nmomentum = {{ from = {low}, to = {high} }}\n"
+        return searched(tmp_path, f"[tune]\ntrials = {trials}\n{space}")[1]
+
+    narrow = within(0.999, 0.9999, 10)
+    assert narrow.combinations() == 10
+    assert sorted(one["momentum"] for one in narrow.drawn()) == [n / 10_000 for n in range(9990, 10_000)]
+    assert within(0.0998, 0.1001, 4).combinations() == 22  # 0.09980 to 0.09999, 0.1000 and 0.1001
+    assert within(0.0, 0.9, 4).combinations() == math.inf
+
+
 ARMS = "[arms.A]\nuse_clinical = false\n[arms.B]\nuse_clinical = true\n"
 #: File → line and words of the refusal.
 REFUSED = {
@@ -75,6 +89,10 @@ REFUSED = {
     "[tune]\ntrials = 4\n[tune.space]\nlr = 1e-3\n": (4, "tune.space.lr: expected a table or a list, got 0.001"),
     "[tune]\ntrials = 4\n[tune.space]\nlr = { from = 0, to = 1e-3, log = true }\n": (4, "from 0 has no logarithm"),
     "[tune]\ntrials = 4\n[tune.space]\nlr = { from = 1, to = 20 }\n": (4, "expected a number of at most 10, got 20"),
+    "[tune]\ntrials = 20\n[tune.space]\nmomentum = { from = 0.999, to = 0.9999 }\n": (2, "20 trials of a space of 10"),
+    "[tune]\ntrials = 4\n[tune.space]\nmomentum = { from = 0.99904, to = 0.9999 }\n": (
+        4, "0.99904 has more digits than a trial; round it, to 0.999",
+    ),
     "[tune]\ntrials = 4\n[tune.space]\nlr = { from = 1, to = 2, step = 1 }\n": (4, "expected one of from, to, log"),
     "[tune]\ntrials = 4\n[tune.space]\nbatch_size = { from = 1.5, to = 4 }\n": (4, "batch_size is a whole number"),
     "[tune]\ntrials = 4\n[tune.space]\nlrr = [1, 2]\n": (4, "tune.space.lrr: unknown key; did you mean lr?"),

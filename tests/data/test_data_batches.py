@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,19 @@ from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.base.errors import DataError
+from mmad.config.setup import ModelSetup
 from mmad.data.clinical import ClinicalEncoder, permuted_records
 from mmad.data.dataset import DataSet
-from mmad.data.loader import Augmentation, Batch, EpochBatches, Studies, View, evaluation_batches, training_batches
+from mmad.data.loader import (
+    Augmentation,
+    Batch,
+    EpochBatches,
+    Item,
+    Studies,
+    View,
+    evaluation_batches,
+    training_batches,
+)
 from mmad.data.reader import load_dataset
 
 
@@ -203,7 +214,7 @@ def test_a_split_of_one_patient_has_nobody_to_permute_with(tiny: Path) -> None:
 
 
 def test_the_mean_image_stands_for_every_image(phantom: DataSet) -> None:
-    own, mean = Studies(phantom, 64, None), Studies(phantom, 64, None, mean_image=True)
+    own, mean = Studies(phantom, 64, None), Studies(phantom, 64, None, mean_of=phantom)
     shown = [evaluation_batches(phantom, split, 64, None, batch_size=1000, studies=own) for split in ("train", "val")]
     train, val = (next(iter(batches)) for batches in shown)
     replaced = next(iter(evaluation_batches(phantom, "val", 64, None, batch_size=1000, studies=mean)))
@@ -212,6 +223,13 @@ def test_the_mean_image_stands_for_every_image(phantom: DataSet) -> None:
     assert all(
         torch.equal(one["boxes"], other["boxes"]) for one, other in zip(val.targets, replaced.targets, strict=True)
     )
+    outside = replace(phantom, studies=tuple(replace(study, split="test") for study in phantom.studies), _splits={})
+    setup = ModelSetup(image_input="training_mean", image_size=64)
+    encoder = ClinicalEncoder.fit(phantom, phantom.columns())
+    elsewhere = Studies.of(outside, setup, encoder, trained=phantom)[Item(0, False)]
+    assert torch.equal(elsewhere.images[0], expected), "the mean of what the run was trained on, not of what is there"
+    with pytest.raises(DataError, match="no study is in the split 'train'"):
+        Studies.of(outside, setup, encoder)
 
 
 @pytest.mark.parametrize("of", ["value", "record"])

@@ -17,6 +17,7 @@ from mmad.base.errors import DataError
 from mmad.base.records import ClinicalColumns
 from mmad.data.clinical import ClinicalEncoder, Mechanism, Values, missing_values
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
+from mmad.data.external import _columns as external_columns
 from mmad.data.reader import load_dataset
 
 
@@ -183,3 +184,17 @@ def test_what_decides_about_missing_values_is_the_column_that_it_says(phantom: D
     assert records.all(axis=1).sum() == round(0.5 * len(positions))
     whole = missing_values(phantom, phantom.columns(), positions, "columns", 0.5, 0)
     assert whole.all(axis=0).sum() == round(0.5 * whole.shape[1])
+
+
+def test_a_column_of_another_kind_outside_is_named_as_missing() -> None:
+    trained = _dataset([1.0], [])
+    other = dataclasses.replace(
+        trained,
+        numeric=(NumericColumn("gender", "", 0, 1),),
+        categorical=(CategoricalColumn("age", ("young", "old")),),
+    )
+    notes: list[str] = []
+    assert external_columns(other, trained, ("age",), ("gender",), notes) == ([None], [None])
+    assert notes == [f"clinical column {name!r} is not there: missing in every study" for name in ("age", "gender")]
+    assert external_columns(trained, trained, ("age",), ("gender",), notes) == ([0], [0])
+    assert len(notes) == 2

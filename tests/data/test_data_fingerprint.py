@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -34,6 +35,28 @@ def test_one_byte_in_any_file_changes_it(tiny: Path, name: str) -> None:
     before = dataset.fingerprint()
     (tiny / name).write_bytes((tiny / name).read_bytes() + b"\n")
     assert dataset.fingerprint() != before
+
+
+def test_when_a_column_was_measured_may_be_added_later(tiny: Path) -> None:
+    """No run is another one for it; a file that does not say it has the digest of its bytes."""
+    file = tiny / "dataset.toml"
+    text = file.read_text()
+    assert 'measured = "before"\n' in text
+    said = load_dataset(tiny).fingerprint()
+    plain = text.replace('measured = "before"\n', "")
+    file.write_text(plain)
+    names = [
+        "dataset.toml",
+        "studies.csv",
+        "boxes.csv",
+        *sorted(f"images/{path.name}" for path in tiny.glob("images/*")),
+    ]
+    lines = [f"{name}\0{hashlib.sha256((tiny / name).read_bytes()).hexdigest()}\n" for name in names]
+    assert load_dataset(tiny).fingerprint() == said == hashlib.sha256("".join(lines).encode()).hexdigest()
+    file.write_text(plain.replace('name = "gender"\n', 'name = "gender"\n  measured="after" # the CT\n'))
+    assert load_dataset(tiny).fingerprint() == said
+    file.write_text(plain.replace("high = 110", "high = 111"))
+    assert load_dataset(tiny).fingerprint() != said
 
 
 def test_it_is_remembered_until_a_file_changes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,22 @@ def test_one_part_of_all_has_the_figures_of_all_and_few_patients_have_no_interva
     assert (few.patients, few.wafroc.value == few.wafroc.value, math.isnan(few.wafroc.low)) == (8, True, True)
 
 
+def test_no_false_positive_of_few_patients_is_not_certain() -> None:
+    """Ten healthy patients: none of them has any at the score, or each has exactly one."""
+    image = np.repeat(np.arange(20), 1)
+    false = Matched(
+        (0.5,), np.arange(20), image, np.zeros(20, dtype=np.int64), np.full(20, 0.5), np.full((1, 20), -1),
+        np.zeros((1, 20), dtype=bool), (image < 10).astype(np.int64)[:, None], tuple(map(str, image)), ("Mass",),
+    )  # fmt: skip
+    levels = Levels("sex", ("F",), np.zeros(20, dtype=np.int64))
+    ((none,), (one,)) = (subgroups(false, levels, score) for score in (0.6, 0.4))
+    assert (none.false_positives.value, none.false_positives.low) == (0, 0)
+    assert none.false_positives.high == pytest.approx(-math.log(0.025) / 10)
+    assert one.false_positives.value == 1
+    assert math.isnan(one.false_positives.low)
+    assert math.isnan(one.false_positives.high)
+
+
 def arms(seed: int, patients: int, gain: float) -> tuple[list[tuple[Matched, Matched]], Levels]:
     """Two detectors of the same images: the second finds more in every second patient, by ``gain``."""
     rng = np.random.default_rng(seed)
@@ -83,6 +99,18 @@ def test_a_difference_in_one_part_alone_is_found_and_one_of_two_parts_is_tested_
     assert first.interaction.value == pytest.approx(first.difference.value - second.difference.value)
     assert first.p < 0.001
     assert (second.interaction, math.isnan(second.p)) == (None, True)
+
+
+def test_parts_that_score_another_merit_are_not_subtracted() -> None:
+    """In a part where the finding is on every image there is no image to be told from."""
+    pairs, _ = arms(0, 200, 0.35)
+    ill = pairs[0][0].boxes[:, 0] > 0
+    few = ill.copy()
+    few[np.flatnonzero(ill)[40:]] = False
+    found = interactions(pairs, [Levels("ward", ("other", "oncology"), few.astype(np.int64))])
+    assert [one.interaction for one in found] == [None, None]
+    assert all(math.isnan(one.p) and math.isnan(one.p_family) for one in found)
+    assert all(one.difference.low < one.difference.high for one in found), "each part has its own"
 
 
 def test_all_parts_of_all_columns_are_one_family() -> None:

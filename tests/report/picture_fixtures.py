@@ -10,7 +10,7 @@ from report_fixtures import WHEN
 from statistics_fixtures import FEW
 
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import Statistics
+from mmad.analysis.verdicts import Statistics
 from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
 from mmad.report.model import ReportModel, build_model

@@ -10,8 +10,8 @@ from report_fixtures import WHEN
 
 from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import ReportFrame, load_frame
-from mmad.analysis.statistics import Statistics
 from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.verdicts import Statistics
 from mmad.data.dataset import DataSet
 from mmad.report.model import ReportModel, build_model
 from mmad.report.tables import statistics_rows

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from random_search import examples
 
-from mmad.analysis.statistics import Statistics
+from mmad.analysis.verdicts import Statistics
 from mmad.report.drawing import PALETTE, draw_file, draw_page
 from mmad.report.figures import (
     NARROW,

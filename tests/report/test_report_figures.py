@@ -10,7 +10,7 @@ from report_fixtures import Sample
 
 from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import AblationFrame, load_frame
-from mmad.analysis.statistics import Statistics, pair_key
+from mmad.analysis.verdicts import Statistics, pair_key
 from mmad.base.records import EpochRecord, Metric
 from mmad.evaluation.differences import Decision, Difference, Goal
 from mmad.evaluation.resampling import Interval

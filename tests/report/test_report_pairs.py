@@ -11,7 +11,7 @@ from report_fixtures import WHEN, Sample
 
 from mmad.analysis.comparison import ComparisonTable, NotComparable, comparison_tables, paired_means, seed_mean
 from mmad.analysis.frames import AblationFrame, load_frame
-from mmad.analysis.statistics import Statistics
+from mmad.analysis.verdicts import Statistics
 from mmad.config.protocol import EvaluationProtocol
 from mmad.report.model import build_model, headline
 from mmad.report.tables import common_parameters

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmad.analysis.frames import AblationFrame, load_frame
-from mmad.analysis.statistics import compare_ablation, comparison_targets
 from mmad.analysis.targets import DetectionStore
+from mmad.analysis.verdicts import compare_ablation, comparison_targets
 from mmad.base.errors import ReportError
 from mmad.base.records import Detections, GroundTruth
 from mmad.data.dataset import DataSet

@@ -16,8 +16,8 @@ from undrawn import undrawn_html, undrawn_markdown
 
 from mmad.analysis.frames import load_frame
 from mmad.analysis.input_controls import Alteration, _subject
-from mmad.analysis.statistics import compare_ablation, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
+from mmad.analysis.verdicts import compare_ablation, compute_statistics
 from mmad.base.formatting import bounds, decimal, interval, signed
 from mmad.base.json import to_json_value
 from mmad.config.protocol import EvaluationProtocol

@@ -12,7 +12,7 @@ from report_fixtures import Sample
 
 from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.metrics import Profile
-from mmad.analysis.statistics import RunKey, RunStatistics, Statistics
+from mmad.analysis.verdicts import RunKey, RunStatistics, Statistics
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.operating_points import (
     FROC_RATES,

@@ -16,8 +16,8 @@ from undrawn import undrawn_html, undrawn_markdown
 from mmad.analysis import metrics as module
 from mmad.analysis.comparison import NotComparable, PairStatistics
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import FailureCachingStore, Statistics, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
+from mmad.analysis.verdicts import FailureCachingStore, Statistics, compute_statistics
 from mmad.base.errors import DataError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet

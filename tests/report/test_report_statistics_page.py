@@ -18,7 +18,7 @@ from mmad.analysis.frames import load_frame
 from mmad.analysis.input_controls import Alteration, Control
 from mmad.analysis.metrics import Profile
 from mmad.analysis.overfitting import onset_of, onset_words
-from mmad.analysis.statistics import RunStatistics, Statistics, finished_comparisons, pair_key
+from mmad.analysis.verdicts import RunStatistics, Statistics, finished_comparisons, pair_key
 from mmad.base.records import EpochRecord
 from mmad.evaluation.agreement import Drop
 from mmad.evaluation.differences import Difference

@@ -19,7 +19,7 @@ from report_fixtures import HOSTILE, WHEN, Sample
 from statistics_fixtures import FEW, two_settings
 
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import compute_statistics
+from mmad.analysis.verdicts import compute_statistics
 from mmad.base.errors import ReportError
 from mmad.base.paths import file_stem
 from mmad.config.protocol import EvaluationProtocol

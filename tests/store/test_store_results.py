@@ -16,6 +16,7 @@ from mmad.store.json import detail_json, status_json, summary_json
 from mmad.store.lookup import (
     CheckpointFigures,
     epoch_row,
+    find_ensembles,
     find_run,
     find_seeds,
     member_path,
@@ -219,3 +220,25 @@ def test_an_arm_means_all_its_seeds(store: Store) -> None:
     assert find_seeds(store, found[0].run.key[:12])[0].run == found[0].run
     with pytest.raises(StoreError, match="did you mean"):
         find_seeds(store, "patience/patience 10/CRX")
+
+
+def test_a_file_s_name_is_none_of_its_variants_arms(store: Store) -> None:
+    """Runs of several variants have other setups: no seeds of one arm."""
+    arm = "patience/patience 10/CXR"
+    variants = [replace(samples.ablation(seeds=(0, 1)), name=f"patience · epochs={n}") for n in (4, 5)]
+    for number, one in enumerate(variants):
+        members = [
+            replace(
+                m,
+                ablation=one.name,
+                run=replace(m.run, protocol=m.run.protocol.model_copy(update={"epochs": 4 + number})),
+            )
+            for m in one.members
+        ]
+        store.add_ablation(replace(one, members=tuple(members)))
+        if not number:
+            assert len(find_seeds(store, arm)) == 2
+    for find, name in ((find_seeds, arm), (find_ensembles, arm), (find_run, f"{arm}/0")):
+        with pytest.raises(StoreError, match=r"is of 2 variants; name one of 'patience · epochs=4/patience 10/CXR"):
+            find(store, name)  # type: ignore[operator]
+    assert len(find_seeds(store, "patience · epochs=4/patience 10/CXR")) == 2

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from mmad.analysis.frames import CheckpointResult
 from mmad.analysis.overfitting import onset_of, onset_words
-from mmad.analysis.statistics import Statistics
+from mmad.analysis.verdicts import Statistics
 from mmad.base import formatting
 from mmad.base.paths import file_stem, near
 from mmad.report import picture_drawing, table_writers, tables

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from mmad.analysis.frames import AblationFrame
 from mmad.analysis.overfitting import onset_of, onset_words
-from mmad.analysis.statistics import Statistics
+from mmad.analysis.verdicts import Statistics
 from mmad.base.formatting import clean, clip, duration, moment, plural, short_key
 from mmad.report.figures import (
     WIDE,

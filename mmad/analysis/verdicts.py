@@ -95,7 +95,7 @@ def compare_arms(
     options = options or EvaluationOptions()
     meant = [find_seeds(store, name) for name in (reference, other)]
     file = _file_of(store, [run for side in meant for run in side])
-    sides = [[_compared(store, run, file, options) for run in side] for side in meant]
+    sides = [[_compared(store, run, file, options, detections.data) for run in side] for side in meant]
     found = compare(
         *sides,
         names=(reference, other),
@@ -113,10 +113,11 @@ def compare_arms(
     if found.folds and first.member is not None:
         name = setting_of(first.member, first.run)
     found = replace(found, setting=name)
-    measured = _measured(store, detections, found, options, same, by)
+    measured = _measured(store, detections, found, options, same)
+    measured = _with_parts(store, detections, found, measured, options, by)
     family: list[Comparison] = []
     if file is not None:
-        found, family = _pairs_beside(store, file.name, found, options)
+        found, family = _pairs_beside(store, file.name, found, options, detections.data)
     (settled, *_) = _as_family(
         [(found, measured), *((one, _sampled(store, detections, one, options)) for one in family)], options
     )
@@ -124,14 +125,14 @@ def compare_arms(
 
 
 def _pairs_beside(
-    store: Store, ablation: str, found: Comparison, options: EvaluationOptions
+    store: Store, ablation: str, found: Comparison, options: EvaluationOptions, data: Path | None
 ) -> tuple[Comparison, list[Comparison]]:
     """The comparison with what the ablation knows of it (late runs, registration), and the ablation's other pairs.
 
     Only where the ablation compares these two itself, over as many folds: a verdict does not depend on who asks.
     """
     runs = [(a.run.key, b.run.key) for a, b in found.pairs]
-    every = [one for one in compare_stored(store, ablation, options) if isinstance(one, Comparison) and one.pairs]
+    every = [one for one in compare_stored(store, ablation, options, data) if isinstance(one, Comparison) and one.pairs]
     turned = [(b, a) for a, b in runs]
     same = [
         n
@@ -175,11 +176,11 @@ def compare_ablation(
 
     Raises:
         StoreError: no such ablation.
-        EvaluationError: no pair can be compared.
+        EvaluationError: no pair can be compared, or ``by`` parts nothing.
     """
     options = options or EvaluationOptions()
     ablation = named_ablation(store, ablation)
-    pairs = compare_stored(store, ablation, options)
+    pairs = compare_stored(store, ablation, options, detections.data)
     done: list[tuple[Comparison, PairStatistics]] = []
     refused: list[NotComparable] = []
     for number, found in enumerate(pairs):
@@ -191,10 +192,12 @@ def compare_ablation(
             refused.append(found.unfinished())
             continue
         try:
-            done.append((found, _measured(store, detections, found, options, same, by)))
+            measured = _measured(store, detections, found, options, same)
         except EvaluationError as error:
             who = (found.ablation, found.setting, found.reference, found.other)
             refused.append(NotComparable(*who, str(error), ""))
+        else:
+            done.append((found, _with_parts(store, detections, found, measured, options, by)))
     progress(len(pairs), len(pairs))
     if not done:
         what, hint = "nothing can be compared: it has no pair of arms", None
@@ -210,7 +213,7 @@ def finished_pairs(
 ) -> list[Comparison | NotComparable]:
     """The same for the end of ``mmad ablate``: pairs that are not finished or cannot be measured stay in, too."""
     options = options or EvaluationOptions()
-    pairs = compare_stored(store, ablation, options)
+    pairs = compare_stored(store, ablation, options, detections.data)
     known = [one for one in pairs if isinstance(one, Comparison) and one.pairs]
     measured = [(one, _sampled(store, detections, one, options)) for one in known]
     family = _as_family(measured, options, _late_fusion(store, detections, options))
@@ -221,7 +224,9 @@ def finished_pairs(
     ]
 
 
-def _compared(store: Store, found: FoundRun, file: AblationRecord | None, options: EvaluationOptions) -> ComparedRun:
+def _compared(
+    store: Store, found: FoundRun, file: AblationRecord | None, options: EvaluationOptions, data: Path | None
+) -> ComparedRun:
     """The run as the member of ``file`` that it answers; without a file, as the first it answers."""
     run = found.run
     of_file = [m for m in found.members if file is not None and m.ablation == file.name]
@@ -231,7 +236,7 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     versions = store.latest_versions([run.key]).get(run.key, {})
     trials = next((trials_of(one) for one in store.ablations() if member and one.name == member.ablation), 0)
-    return ComparedRun(run, member, protocol, results, DataFile.of(run.dataset_path), versions, trials)
+    return ComparedRun(run, member, protocol, results, DataFile.of(data or run.dataset_path), versions, trials)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:
@@ -246,7 +251,6 @@ def _measured(
     comparison: Comparison,
     options: EvaluationOptions,
     same: AgreementOptions | None,
-    by: Sequence[str] = (),
 ) -> PairStatistics:
     """The statistics of a comparison by itself.
 
@@ -259,12 +263,26 @@ def _measured(
             found = replace(found, **part)
         found = replace(found, agreement=agreement_of(store, detections, pairs, same, design))
         found = replace(found, external=_external(store, detections, comparison, pairs, options))
-        found = replace(found, interactions=interactions_of(store, detections, pairs, by, design))
     except EvaluationError as error:
         if not design or found.other is None:
             raise
         found = replace(found, why=str(error))
     return found
+
+
+def _with_parts(
+    store: Store,
+    detections: DetectionStore,
+    comparison: Comparison,
+    found: PairStatistics,
+    options: EvaluationOptions,
+    by: Sequence[str],
+) -> PairStatistics:
+    """The statistics with the parts of the columns ``by``. EvaluationError for columns that part nothing, and folds."""
+    if not by or found.why:
+        return found
+    pairs = comparison_targets(store, comparison, options)
+    return replace(found, interactions=interactions_of(store, detections, pairs, by, comparison.by_design))
 
 
 def _external(

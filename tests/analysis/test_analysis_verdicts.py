@@ -11,8 +11,8 @@ import pytest
 
 from mmad.analysis.comparison import Comparison, PairStatistics
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import compare_ablation, compare_arms, finished_pairs
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.verdicts import compare_ablation, compare_arms, finished_pairs
 from mmad.base.errors import EvaluationError, StoreError
 from mmad.base.records import EpochRecord, Metric
 from mmad.config.protocol import EvaluationProtocol
