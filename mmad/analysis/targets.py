@@ -178,8 +178,8 @@ def ensemble_of(seeds: Sequence[EvaluationTarget]) -> EvaluationTarget:
         hint = "name one of them, such as 'ablation/setting, fold 1 of 3/arm'"
         raise EvaluationError(what, where=seeds[0].name.rpartition("/")[0], hint=hint)
     name = seeds[0].name
-    by_seed = {one.run.protocol.get("seed"): one for one in reversed(seeds)}
-    seeds = [one for one in seeds if one is by_seed[one.run.protocol.get("seed")]]
+    numbers = [one.run.protocol.get("seed") if one.member is None else one.member.seed for one in seeds]
+    seeds = [one for n, one in enumerate(seeds) if numbers.index(numbers[n]) == n]
     if len(seeds) < 2:
         hint = "name an arm with several seeds, such as ablation/setting/arm, or train more of them"
         raise EvaluationError("is one run, and an ensemble is of several", where=name, hint=hint)

@@ -115,7 +115,7 @@ def test_a_file_that_has_one_variant_alone_is_found_by_its_own_name(
     assert refused.code == 2
     assert "'tiny' has 2 variants; name one of 'tiny · epochs=4', 'tiny · epochs=5'" in refused.err
     refused = call_mmad("show", "tiny/default/CXR")
-    assert "more than one run: tiny · epochs=4/default/CXR/0, tiny · epochs=5/default/CXR/0" in refused.err
+    assert "of 2 variants; name one of 'tiny · epochs=4/default/CXR', 'tiny · epochs=5/default/CXR'" in refused.err
 
 
 def test_only_queues_what_it_names(call_mmad: Call, load: Callable[..., Ablation]) -> None:

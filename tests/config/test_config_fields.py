@@ -75,6 +75,7 @@ _PYRAMID = {"backbone": "resnet18", "using_fpn": True}
 #: Setups that between them have every module.
 _SETUPS: tuple[dict[str, Any], ...] = (
     {},
+    {"record_training_performance": False, "batch_size": 2},  # which a run on several GPUs needs
     {"use_mask": True, "mixed_precision": True},
     _PYRAMID,
     {"use_custom_model": False},
