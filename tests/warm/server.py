@@ -40,6 +40,7 @@ def serve(place: str) -> None:
     ready.register(0, selectors.EVENT_READ)
     ready.register(listener, selectors.EVENT_READ)
     clients: dict[int, socket.socket] = {}  # by the number of the process that they stand for
+    outputs: dict[int, int] = {}  # kept open until that is gone, so that its output does not end before itself
     print("ready", flush=True)
     while True:
         for key, _ in ready.select():
@@ -52,9 +53,9 @@ def serve(place: str) -> None:
                 words, descriptors, _, _ = socket.recv_fds(client, 1 << 20, 3)
                 if (pid := os.fork()) == 0:
                     begin(*marshal.loads(words), descriptors)
-                for descriptor in descriptors:
+                for descriptor in (descriptors[0], *descriptors[2:]):
                     os.close(descriptor)
-                clients[pid] = client
+                clients[pid], outputs[pid] = client, descriptors[1]
                 ready.register(client, selectors.EVENT_READ, pid)
                 ready.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
             elif isinstance(key.fileobj, socket.socket):  # killed
@@ -63,6 +64,7 @@ def serve(place: str) -> None:
             else:
                 client = clients.pop(key.data)
                 _, status = os.waitpid(key.data, 0)
+                os.close(outputs.pop(key.data))
                 ready.unregister(key.fileobj)
                 os.close(key.fd)
                 if client in ready.get_map():
