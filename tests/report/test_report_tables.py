@@ -42,7 +42,9 @@ def folder(model: ReportModel, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:
-    return pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=["", "nan"])
+    return pd.read_csv(
+        folder / f"{name}.csv", keep_default_na=False, na_values=["", "nan"], float_precision="round_trip"
+    )
 
 
 def test_every_table_is_a_file_of_its_own(folder: Path) -> None:
