@@ -19,7 +19,14 @@ from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
 from mmad.training import loop, train
-from mmad.training.device import describe_environment, in_layout, open_device, prepare_process, settings_restored
+from mmad.training.device import (
+    _single_precision,
+    describe_environment,
+    in_layout,
+    open_device,
+    prepare_process,
+    settings_restored,
+)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "mps:1", "meta", "", "cuda 1"])
@@ -77,8 +84,7 @@ def test_every_device_gets_its_own_settings_and_leaves_none(monkeypatch: pytest.
             torch.are_deterministic_algorithms_enabled(),
             backends.cudnn.deterministic,
             backends.cudnn.benchmark,
-            backends.cudnn.conv.fp32_precision,
-            backends.cuda.matmul.fp32_precision,
+            *_single_precision(),
         )
 
     before = settings()
