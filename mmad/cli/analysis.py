@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
     from mmad.analysis.input_controls import Control
-    from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
+    from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.config.protocol import Overlap
     from mmad.report.tables import EvaluatedRun
+    from mmad.store.lookup import FoundRun
+    from mmad.store.store import Store
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
 ByOption = Annotated[
@@ -380,36 +382,26 @@ def evaluate(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.external import declared_targets, outside_target
+    from mmad.analysis.external import outside_target
     from mmad.analysis.json import plain_evaluation
     from mmad.analysis.metrics import has_masks
     from mmad.analysis.targets import NEVER_THE_ESTIMAND, DetectionStore, ensemble_of, evaluation_target
-    from mmad.config.ablation_file import external_tables
     from mmad.evaluation.operating_points import check_scores
-    from mmad.store.lookup import find_ensembles, find_runs, is_ablation, named_ablation
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
     mapped = _label_map(maps or (), on, split)
     options = [_options(split, checkpoint, o, p) for p in listed(proposals) for o in listed(overlap)]
     detections = DetectionStore(data)
-    left_out: dict[str, None] = {}
+    left_out: list[str] = []
     with open_store(db) as store:
-        if ensemble:
-            groups = [group for name in runs for group in find_ensembles(store, name)]
-        else:
-            groups = [[one] for one in {one.run.key: one for name in runs for one in find_runs(store, name)}.values()]
-        wholes = [[evaluation_target(store, one, asked) for one in group] for asked in options for group in groups]
+        found = _groups(store, runs, ensemble=ensemble)
+        wholes = [[evaluation_target(store, one, asked) for one in group] for asked in options for group in found]
         if on is not None:
             wholes = [[outside_target(store, detections, one, on, mapped) for one in whole] for whole in wholes]
         elif split == "test" and not ensemble:
-            files = {one.name: one for one in store.ablations()}
-            for name in (named_ablation(store, name) for name in runs if is_ablation(store, name)):
-                tables = external_tables(files[name].source, files[name].path)
-                for own in [one for (one,) in wholes if one.member is not None and one.member.ablation == name]:
-                    there, refused = declared_targets(store, detections, own, tables)
-                    wholes += [[one] for one in there]
-                    left_out |= dict.fromkeys(map(str, refused))
+            there, left_out = _declared(store, detections, runs, [one for (one,) in wholes])
+            wholes += [[one] for one in there]
         targets = [one for whole in wholes for one in whole]
         made = [ensemble_of(whole) for whole in wholes] if ensemble else targets
         outside = [one.outside for one in targets if one.outside is not None]
@@ -446,6 +438,35 @@ def evaluate(
         print(f"mmad: not evaluated on external data: {problem}", file=sys.stderr)
     if left_out:
         raise typer.Exit(2)
+
+
+def _groups(store: Store, names: Sequence[str], *, ensemble: bool) -> list[list[FoundRun]]:
+    """The runs that are named, each by itself or an arm's seeds together."""
+    from mmad.store.lookup import find_ensembles, find_runs
+
+    if ensemble:
+        return [group for name in names for group in find_ensembles(store, name)]
+    return [[one] for one in {one.run.key: one for name in names for one in find_runs(store, name)}.values()]
+
+
+def _declared(
+    store: Store, detections: DetectionStore, names: Sequence[str], targets: Sequence[EvaluationTarget]
+) -> tuple[list[EvaluationTarget], list[str]]:
+    """``targets`` on the external data sets that the named ablations' files declare, and why some are left out."""
+    from mmad.analysis.external import declared_targets
+    from mmad.config.ablation_file import external_tables
+    from mmad.store.lookup import is_ablation, named_ablation
+
+    files = {one.name: one for one in store.ablations()}
+    found: list[EvaluationTarget] = []
+    left_out: dict[str, None] = {}
+    for name in (named_ablation(store, name) for name in names if is_ablation(store, name)):
+        tables = external_tables(files[name].source, files[name].path)
+        for own in (one for one in targets if one.member is not None and one.member.ablation == name):
+            there, refused = declared_targets(store, detections, own, tables)
+            found += there
+            left_out |= dict.fromkeys(map(str, refused))
+    return found, list(left_out)
 
 
 def _label_map(maps: Sequence[str], on: Path | None, split: str) -> dict[str, str]:
