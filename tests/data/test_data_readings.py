@@ -85,3 +85,23 @@ def test_a_study_that_is_called_like_a_reading_is_refused(tiny: Path, change: Ch
     change("studies.csv", "\nb,", "\na#r2,")
     with pytest.raises(DataError, match=r"study 'a#r2' is also the name of a reading"):
         by_reading(load_dataset(tiny))
+
+
+def test_readers_are_names_that_recur_and_a_reading_without_a_box_is_one(change: Change) -> None:
+    whole = load_dataset(change("boxes.csv", "d,r1,1,1,3,3,Atelectasis,", "d,r1,1,1,3,3,Atelectasis,\nb,r2,,,,,,"))
+    assert whole.readings == ((0, "r1"), (2, "r1"), (0, "r2"), (3, "r1"), (1, "r2"))
+    assert [whole.readers(split) for split in ("train", "val", "test")] == [("r1", "r2"), ("r1",), ("r1",)]
+    assert [whole.images_by_readings(split) for split in ("train", "val")] == [(0, 1, 1), (0, 1)]
+    truth = whole.ground_truth("train", "r2")
+    assert (truth.studies, truth.study.tolist(), truth.labels.tolist()) == (("a", "b"), [0], [2])
+    assert whole.ground_truth("train", "r1").studies == ("a",)
+    view = by_reading(whole)
+    assert view.ground_truth("train", "r2").studies == ("a#r2", "b")
+    assert (view.readers("train"), view.images_by_readings("train")) == (("r1", "r2"), (0, 1, 1))
+
+
+def test_a_name_of_one_reading_is_no_reader_s(change: Change) -> None:
+    boxes = change("boxes.csv", "c,r1", "c,r3") / "boxes.csv"
+    boxes.write_text(boxes.read_text().replace("d,r1", "d,r4"))
+    whole = load_dataset(boxes.parent)
+    assert (whole.readers("train"), whole.images_by_readings("train")) == ((), (1, 0, 1))
