@@ -23,6 +23,7 @@ from mmad.analysis.comparison import (
     PairStatistics,
     compare,
     compare_stored,
+    registered_of,
     trials_of,
 )
 from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
@@ -118,6 +119,9 @@ def compare_arms(
     family: list[Comparison] = []
     if file is not None:
         found, family = _pairs_beside(store, file.name, found, options, detections.data)
+    if found.registration is None:  # a part of what was registered, or two ablations' runs
+        names = {member.ablation for side in meant for run in side for member in run.members}
+        found = replace(found, registration=registered_of(store, [a for a in store.ablations() if a.name in names]))
     (settled, *_) = _as_family(
         [(found, measured), *((one, _sampled(store, detections, one, options)) for one in family)], options
     )

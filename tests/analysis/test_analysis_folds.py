@@ -174,8 +174,9 @@ def test_the_fold_that_is_finished_first_confirms_nothing_by_itself(dataset: Dat
                 made.finish(store, one, folded(dataset, folds[0]), made.SKILLS.get(one.arm, 0.3))
         alone = compare_arms(store, DetectionStore(), *(f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS), FEW)
         every, _ = compare_ablation(store, DetectionStore(), "made", FEW)
-    assert (alone.folds, alone.registration) == (0, None)
-    assert "confirmed" not in alone.reasons
+    assert alone.folds == 0
+    assert "exploratory" in alone.reasons
+    assert alone.sentence.startswith("Exploratory: ")
     assert [one.reasons[0] for one in every] == ["folds_missing"] * 3
 
 
