@@ -21,7 +21,17 @@ from pydantic import ValidationError
 
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
 from mmad.base.errors import DataError, EvaluationError
-from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
+from mmad.base.formatting import (
+    DASH,
+    decimal,
+    direction,
+    interval,
+    level_words,
+    p_value,
+    plural,
+    short_key,
+    signed,
+)
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
@@ -628,6 +638,12 @@ class Comparison:
         return None if found is None else found.ap
 
     @property
+    def level(self) -> float:
+        """Of the interval of ``difference``."""
+        found = None if self.statistics is None else self.statistics.difference
+        return LEVEL if found is None else found.level
+
+    @property
     def p(self) -> float:
         """Two-sided, adjusted over the pairs of the ablation; below 0.05 where the interval leaves 0 out, else NaN."""
         found = None if self.statistics is None else self.statistics.difference
@@ -725,14 +741,12 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        found = None if self.statistics is None else self.statistics.difference
-        level = level_words(LEVEL if found is None else found.level)
         return html_rows(
             {
                 "comparison": f"{self.names[1]} against {self.names[0]}",
                 "verdict": self.verdict,
                 "in words": self.sentence,
-                f"difference in AP [{level}]": DASH
+                f"difference in AP [{level_words(self.level)}]": DASH
                 if self.difference is None
                 else interval(self.difference, sign=True),
                 "p": p_value(self.p),
@@ -1375,11 +1389,6 @@ def _figure(found: Comparison, difference: Difference, *, word: Word = "not sett
         ap = Interval(-ap.value, -ap.high, -ap.low)
     level = "" if difference.level == LEVEL else f" ({level_words(difference.level)})"
     return f"{interval(ap, sign=sign)}{level} {_measure(found)}"
-
-
-def level_words(level: float) -> str:
-    """``97.5 %``."""
-    return f"{100 * level:g} %"
 
 
 def _measure(found: Comparison) -> str:
