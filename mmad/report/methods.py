@@ -605,16 +605,18 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
                     f"{DRAWS:,} draws from their joint distribution."
                 )
             )
-    if {("none", "true"), ("permuted", "true")} <= {row.records for row in several}:
+    if {("none", "true"), ("permuted", "true")} <= {row.records for row in (*several, *folded)}:
+        within = "folds" if folded else "seeds"
         found += [
             Sentence(
                 "Clinical data are said to help where an arm is ahead of the arms without them and of the mean over "
                 f"at least {LEAST_PERMUTATIONS} permutations of the records, each at 5 % (intersection-union); these "
-                "are averaged within seeds, and what they differ by among themselves is part of the variance."
+                f"are averaged within {within}, and what they differ by among themselves is part of the variance."
             ),
             Sentence(
                 "Beside that stands cheap late fusion: scores of the image-only arm, corrected by a logistic "
-                "regression of the clinical values, fitted on the training and the validation split (scikit-learn)."
+                "regression of the clinical values, fitted on the training and the validation split"
+                f"{' of each fold' if folded else ''} (scikit-learn)."
             ),
         ]
     if single:

@@ -229,7 +229,7 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
         said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
         ps = (found.p, found.p_pointwise) if found else (None, None)
         rows.append((
-            *_ends(row), *_figures(row, stats, split, "ap"), found and found.level, *said, *map(finite, ps),
+            *_ends(row), *_figures(row, stats, split, "ap"), found.level if found else None, *said, *map(finite, ps),
             *bounded(found.pointwise if found else None)[1:], finite(found.p_patients if found else None),
             "; ".join(f"{kind} {value:+.4f}" for kind, value in row.by_checkpoint.items()) or None,
             finite(found.seed_share if found else None), row.kind,
