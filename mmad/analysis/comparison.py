@@ -382,10 +382,11 @@ class ExternalDifference:
 class ReaderDifference:
     """A comparison with the boxes of ``reader`` alone as the reference, on the images that they read.
 
-    ``sample`` and ``difference`` are None where ``why`` says so.
+    ``left_out`` counts the images that they did not read; ``sample`` and ``difference`` are None where ``why`` says so.
     """
 
     reader: str
+    left_out: int
     sample: PairSample | FoldedSample | None = None
     difference: Difference | None = None
     why: str = ""
@@ -696,7 +697,7 @@ class Comparison:
             one.reader,
             one.sample,
             found,
-            merged.images - found.images if found is not None and merged is not None else None,
+            one.left_out,
             own.verdict,
             direction(found.ap.value) == direction(merged.ap.value) if found and merged else None,
             own.verdict == self.verdict,
@@ -712,8 +713,8 @@ class Comparison:
         count = plural(len(found), "reader")
         signs, verdicts = sum(bool(one.sign_holds) for one in found), sum(one.verdict_holds for one in found)
         return (
-            f"With the boxes of one reader alone as the reference, the sign is the same under {signs} of {count}, the "
-            f"verdict ({self.verdict}) under {verdicts}."
+            f"The sign of the difference is the same under {signs} of {count}, the verdict ({self.verdict}) under "
+            f"{verdicts}."
         )
 
     @functools.cached_property
@@ -1224,7 +1225,7 @@ class ReaderVerdict:
     reader: str
     sample: PairSample | FoldedSample | None
     difference: Difference | None
-    left_out: int | None
+    left_out: int
     verdict: str
     sign_holds: bool | None
     verdict_holds: bool

@@ -14,7 +14,7 @@ from mmad.analysis.targets import DetectionStore, EvaluationTarget, fold_of
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural
 from mmad.base.records import AnalysisRecord, GroundTruth
-from mmad.data.dataset import DataSet
+from mmad.data.dataset import DataSet, in_order
 from mmad.evaluation.readers import ReaderFigures, Readings, reader_figures
 from mmad.store.store import Store
 
@@ -38,9 +38,12 @@ class RunReaders:
 
 @dataclass(frozen=True)
 class PairReaders:
-    """The readers under whom a pair was compared."""
+    """The readers under whom a pair is compared, and how many images of the split each did not read.
 
-    readers: tuple[str, ...]
+    ``merged`` as of ``RunReaders``.
+    """
+
+    readers: tuple[tuple[str, int], ...]
     merged: int
 
 
@@ -87,17 +90,20 @@ def compared_readers(
     """
 
     def compute() -> PairReaders:
-        found: dict[str, None] = {}
-        merged = 0
+        read: Counter[str] = Counter()
+        images = merged = 0
         for target in {fold_of(one.run): one for one, _ in pairs}.values():
-            dataset = detections.dataset_of(target)
-            found |= dict.fromkeys(dataset.readers(target.split))
-            merged += _merged(dataset, target.split)
-        if len(found) < 2:
+            dataset, split = detections.dataset_of(target), target.split
+            images += sum(dataset.images_by_readings(split))
+            merged += _merged(dataset, split)
+            readings, names = readings_of(dataset, split), dataset.readers(split)
+            each = set(zip(readings.image.tolist(), readings.names, strict=True))
+            read.update(name for _, name in each if name in names)
+        if len(read) < 2:
             what = f"the data set names no two readers of the {pairs[0][0].split} split"
             hint = f"{_HINT}; a name that stands at one image alone is no reader's"
             raise EvaluationError(what, where=_WHERE, hint=hint)
-        return PairReaders(tuple(found), merged)
+        return PairReaders(tuple((name, images - read[name]) for name in in_order(read)), merged)
 
     both = [*(a for a, _ in pairs), *(b for _, b in pairs)]
     return cached_result(store, detections, PAIR_KIND, both, PairReaders, compute, pairs=len(pairs))

@@ -204,12 +204,12 @@ def _with_readers(
     asked = known or compared_readers(store, detections, pairs)
     of = folded_sample_of if comparison.folds else sample_of
     each = []
-    for reader in asked.readers:
+    for reader, left_out in asked.readers:
         own = [(replace(a, reader=reader), replace(b, reader=reader)) for a, b in pairs]
         try:
-            each.append(ReaderDifference(reader, of(store, detections, own, options, comparison.by_design)))
+            each.append(ReaderDifference(reader, left_out, of(store, detections, own, options, comparison.by_design)))
         except MmadError as error:
-            each.append(ReaderDifference(reader, why=str(error)))
+            each.append(ReaderDifference(reader, left_out, why=str(error)))
     return replace(found, by_reader=tuple(each), merged=asked.merged)
 
 

@@ -279,11 +279,10 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         print_table(out, parts, f"{parts.title} {parts.note}")
     if any(found.by_reader for _, found in known):
         readers = reader_verdicts_table(briefly)
-        print_table(out, readers, f"{readers.title} {readers.note}")
+        print_table(out, readers, f"{readers.title}. {readers.note}")
     for one, found in known:
         reference, other = one.names
         lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
-        lines.append(one.readers_line)
         if not one.sign_depends:
             lines.append(checkpoint_words(one))
         if found.difference is not None:

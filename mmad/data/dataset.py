@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -145,7 +145,7 @@ class DataSet:
         if len(named) == len({name for _, name in named}):
             return ()
         here = {name for study, name in self.readings if name and self.studies[study].split == split}
-        return tuple(sorted(here, key=lambda name: (len(name), name)))
+        return in_order(here)
 
     def images_by_readings(self, split: str) -> tuple[int, ...]:
         """How many images of a split have no reading (no row in ``boxes.csv``), one, two and so on."""
@@ -201,6 +201,11 @@ class DataSet:
         ``anew`` reads every byte, as whatever trains has to: a file can change and keep both.
         """
         return digests(self, anew=anew).content
+
+
+def in_order(readers: Iterable[str]) -> tuple[str, ...]:
+    """Names of readers as they are listed: R2 before R10."""
+    return tuple(sorted(readers, key=lambda name: (len(name), name)))
 
 
 # SHA-256 of a data set's content, remembered while no file changes.

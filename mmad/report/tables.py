@@ -396,12 +396,15 @@ def reader_verdicts_table(known: Known, name: str = "readers-pairs", **more: Any
         *_arm_heads(known, [f"ap_{side}" for side, _ in _SIDES], "AP"),
         Shown("verdict", "Verdict", "text"), Shown("p", "p", "p"),
     )  # fmt: skip
-    merged = dict.fromkeys(merged_words(stats.merged) for _, stats in known if stats.by_reader)
-    note = " ".join(("The boxes of one reader alone are the reference, on the images that they read.", *merged))
+    asked = [(row, stats.merged) for row, stats in known if row.under_readers]
+    lines = _by_words((row.setting, row.readers_line) for row, _ in asked)
+    alone = asked[0][0].readers_line if len(asked) == 1 else ""
+    merged = dict.fromkeys(merged_words(images) for _, images in asked)
+    note = "The boxes of one reader alone are the reference, on the images that they read."
     return ReportTable.of(
-        name, "Does it depend on the reader?", columns, rows, shown=shown, note=note,
-        section="setting" if len(known) > 1 else "", footing="In how many",
-        footnotes=_by_words((row.setting, row.readers_line) for row, _ in known if row.under_readers), **more,
+        name, "Under each reader", columns, rows, shown=shown, note=" ".join(filter(None, (note, alone, *merged))),
+        section="setting" if len(known) > 1 else "", footnotes=() if alone else lines,
+        footing="Under how many readers sign and verdict hold", **more,
     )  # fmt: skip
 
 

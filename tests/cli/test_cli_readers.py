@@ -15,6 +15,8 @@ import pytest
 import mmad
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
+from mmad.evaluation.coco import evaluate
+from mmad.evaluation.detections_file import read_detections
 from mmad.store.store import Store
 
 Call = Callable[..., Any]
@@ -25,7 +27,7 @@ ARMS = ("made/default/CXR", "made/default/CXR+Clinical")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """R1 drew every box, R2 two of three, R3 every box of two studies of three; who drew none says so."""
     folder = tmp_path_factory.mktemp("readers")
-    root = make_phantom(folder / "phantom", studies=90, image_size=64).root
+    root = make_phantom(folder / "phantom", studies=60, image_size=64).root
     with (root / "boxes.csv").open() as file:
         boxes = list(csv.DictReader(file))
     rows = []
@@ -68,12 +70,9 @@ def test_the_verdict_stands_under_each_reader(call: Call, world: Any) -> None:
         assert one["sign_holds"] is (one["ap"]["value"] > 0)
         assert one["verdict_holds"] is (one["verdict"] == pair["verdict"])
     # the same figures as on a data set of that reader's boxes alone
-    truth, runs = world.dataset.ground_truth("test", "R2"), json.loads(call("eval", ARMS[0], "--json").out)["runs"]
+    truth, keys = world.dataset.ground_truth("test", "R2"), [world.keys["CXR", seed] for seed in (0, 1)]
     with Store.open(world.database) as store:
-        from mmad.evaluation.coco import evaluate
-        from mmad.evaluation.detections_file import read_detections
-
-        files = [store.run_paths(run["key"]).detections(3, "test", "clean") for run in runs]
+        files = [store.run_paths(key).detections(3, "test", "clean") for key in keys]
         alone = [evaluate(read_detections(file), truth, overlap="iou").ap for file in files]
         assert found[1]["reference"] == pytest.approx(np.mean(alone))
         python = mmad.compare(store, *ARMS, resamples=50, by_reader=True).under_readers
@@ -81,7 +80,7 @@ def test_the_verdict_stands_under_each_reader(call: Call, world: Any) -> None:
     whole = json.loads(call("compare", "made", "--by-reader", "--json").out)["pairs"][0]
     assert whole["by_reader"] == found
     said = " ".join(call("compare", "made", "--by-reader").out.split())
-    assert "With the boxes of one reader alone as the reference, the sign is the same under 3 of 3 readers" in said
+    assert "The sign of the difference is the same under 3 of 3 readers, the verdict" in said
     assert f"{len(test)} images of the split have several readings" in said
 
 
@@ -102,11 +101,19 @@ def test_readers_against_each_other_are_the_ceiling(call: Call, call_mmad: Call,
     assert back["false_positives"]["value"] == pytest.approx((drew["R1"] - drew["R2"]) / len(test))
     assert found["R3", "R1"]["boxes"] == drew["R3"]
     assert found["detector", "R3"]["images"] == sum(study % 3 > 0 for study in test)
-    called = call_mmad("report", "--md", "--out", tmp_path / "page", "--pictures", "0", "--db", world.database)
+    call("compare", *ARMS, "--by-reader")
+    forms = ("--csv", tmp_path / "tables", "--methods", tmp_path / "methods.md")
+    called = call_mmad("report", *forms, "--db", world.database)
     assert called.code == 0, called.err
-    page = (tmp_path / "page.md").read_text()
-    for words in ("Readers against each other on test", "Images of 3 readings", "what two readers drew is there twice"):
-        assert words in page
+    methods = (tmp_path / "methods.md").read_text().replace("\\", "")
+    assert "made/default/CXR+Clinical against made/default/CXR, with one reader's boxes as the reference" in methods
+    assert f"On {len(test)} test images of several readings, readers found 0." in methods
+    with (tmp_path / "tables" / "made--readers.csv").open() as file:
+        rows = {(row["who"], row["reference"], row["arm"], row["seed"]): row for row in csv.DictReader(file)}
+    assert float(rows["R2", "R1", "CXR", "0"]["f1"]) == first["f1"]["value"]
+    with (tmp_path / "tables" / "made--readers-pairs-1.csv").open() as file:
+        assert [row["reader"] for row in csv.DictReader(file)] == ["R1", "R2", "R3"]
+    assert "Images of 3 readings" in (tmp_path / "tables" / "made--cohort.csv").read_text()
 
 
 def test_without_readers_one_line_says_so(call_judged: Call) -> None:
