@@ -11,6 +11,7 @@ import torch
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet, by_reading, samples
+from mmad.data.external import outside_data
 from mmad.data.image_cache import image_cache
 from mmad.data.loader import evaluation_batches, training_batches
 from mmad.data.reader import load_dataset
@@ -105,3 +106,12 @@ def test_a_name_of_one_reading_is_no_reader_s(change: Change) -> None:
     boxes.write_text(boxes.read_text().replace("d,r1", "d,r4"))
     whole = load_dataset(boxes.parent)
     assert (whole.readers("train"), whole.images_by_readings("train")) == ((), (1, 0, 1))
+
+
+def test_on_another_data_set_a_reader_of_other_labels_has_read_the_image(change: Change, phantom: DataSet) -> None:
+    root = change("dataset.toml", '"Consolidation"', '"Mass"')
+    (root / "boxes.csv").write_text((root / "boxes.csv").read_text().replace("Consolidation", "Mass"))
+    found = outside_data(root, phantom, {}, (), ()).dataset
+    assert found.labels == phantom.labels
+    assert (found.box_study.tolist(), found.no_finding) == ([0, 3], ((2, "r1"), (0, "r2")))
+    assert found.readers("test") == ("r1", "r2")
