@@ -10,7 +10,7 @@ import sys
 if "WARM" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
     _program, _words = sys.orig_argv[1:2], sys.orig_argv[2:]
     if (
-        sys.orig_argv[1:4] == ["-P", "-m", "mmad.scheduler.worker"]
+        sys.orig_argv[1:4] in (["-P", "-m", "mmad.scheduler.worker"], ["-P", "-m", "mmad.training.rank_process"])
         or (sys.orig_argv[1:3] == ["-P", "-c"] and "from mmad" in sys.orig_argv[3])
         or (_program == ["-c"] and ("import mmad" in _words[0] or "from mmad" in _words[0]))
         or (_program and _program[0].endswith(("/bin/mmad", "/benchmarks/gpu.py", "/pretending_worker.py")))
