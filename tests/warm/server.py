@@ -52,17 +52,22 @@ def serve(place: str) -> None:
             if key.fileobj is listener:
                 client, _ = listener.accept()
                 words, descriptors, _, _ = socket.recv_fds(client, 1 << 20, 3)
+                if not words:  # killed before it asked
+                    client.close()
+                    continue
                 if (pid := os.fork()) == 0:
                     begin(*marshal.loads(words), descriptors)
-                client.send(str(pid).encode())
+                with contextlib.suppress(OSError):  # killed since
+                    client.send(str(pid).encode())
                 for descriptor in (descriptors[0], *descriptors[2:]):
                     os.close(descriptor)
                 clients[pid], outputs[pid] = client, descriptors[1]
                 ready.register(client, selectors.EVENT_READ, pid)
                 ready.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
-            elif isinstance(key.fileobj, socket.socket):  # killed
-                ready.unregister(key.fileobj)
-                os.kill(key.data, signal.SIGKILL)
+            elif isinstance(key.fileobj, socket.socket):
+                if key.data in clients:  # killed before the other ended
+                    ready.unregister(key.fileobj)
+                    os.kill(key.data, signal.SIGKILL)
             else:
                 client = clients.pop(key.data)
                 _, status = os.waitpid(key.data, 0)
@@ -71,7 +76,8 @@ def serve(place: str) -> None:
                 os.close(key.fd)
                 if client in ready.get_map():
                     ready.unregister(client)
-                    client.send(str(status).encode())
+                    with contextlib.suppress(OSError):
+                        client.send(str(status).encode())
                 client.close()
 
 
