@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
+from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, by_fold, fold_of, protocol_of, setting_of
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.formatting import (
     DASH,
@@ -1129,8 +1129,9 @@ def require_comparable(targets: Sequence[EvaluationTarget], by_design: Iterable[
 
 
 def conditions_of(target: EvaluationTarget) -> Conditions:
-    """The conditions of a target."""
-    return Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split)
+    """The conditions of a target; on other data, and of an ensemble of several folds, its fold is none."""
+    found = Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split)
+    return found if target.outside is None and len(by_fold(target.seeds)) < 2 else replace(found, fold=None)
 
 
 # Means over seeds.
@@ -1353,6 +1354,12 @@ def _of_folds(found: Comparison, difference: Difference) -> Verdict:
 FOLDS = (
     "Folds share training patients, so no estimate of this variance is unbiased; it is corrected as Nadeau and Bengio "
     "(2003) do."
+)
+
+#: What is said of an interval over folds on an external data set.
+OUTSIDE_FOLDS = (
+    "Over folds the patients are common, and the interval is over training sets of this size, seeds and patients; it "
+    "allows for all training patients that two folds share."
 )
 
 
