@@ -54,6 +54,7 @@ from mmad.analysis.targets import (
     EvaluationOptions,
     EvaluationTarget,
     evaluation_target,
+    fold_of,
     protocol_of,
     setting_of,
 )
@@ -61,6 +62,7 @@ from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
+from mmad.data.folds import shared_training
 from mmad.evaluation.differences import (
     Difference,
     FamilyPair,
@@ -72,6 +74,7 @@ from mmad.evaluation.differences import (
     differences,
     folded_mean_difference,
     mean_difference,
+    on_common_patients,
 )
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
@@ -359,15 +362,18 @@ def _external(
         assert outside is not None
         stats, difference = PairStatistics(), None
         try:
-            if comparison.folds:
-                raise EvaluationError("all folds have the same patients there: each run's figures stand alone")
             for part in pair_statistics(store, detections, there, options, comparison.by_design):
                 stats = replace(stats, **part)
-            pair = _family_pair(comparison, stats)
-            assert isinstance(pair, FamilyPair)
-            (difference,) = differences(
-                [replace(pair, goal=None, looks=None)], resamples=options.resamples, seed=options.seed
-            )
+            sample = stats.sample
+            assert isinstance(sample, PairSample)
+            if comparison.folds:
+                numbers = [None if (fold := fold_of(a.run)) is None else fold.number for a, _ in there]
+                difference = on_common_patients(sample, numbers, shared_training(comparison.folds))
+            else:
+                pair = _family_pair(comparison, stats)
+                assert isinstance(pair, FamilyPair)
+                alone = [replace(pair, goal=None, looks=None)]
+                (difference,) = differences(alone, resamples=options.resamples, seed=options.seed)
         except MmadError as error:
             stats = replace(stats, why=str(error))
         found.append(
