@@ -154,7 +154,7 @@ def plan(
     "spread", "pairs", "smallest", "effects": [{"effect", "seeds", "patients", "power"}]}].
     """
     from mmad.api.training import known_memory
-    from mmad.scheduler.executors.factory import executor_slots
+    from mmad.scheduler.executors.factory import ExecutorChoice
     from mmad.scheduler.submit import narrowed, require_named
 
     loaded = [
@@ -201,18 +201,8 @@ def plan(
     for budget in budgets:
         for line in budget.lines():
             print(line)
-    slots = executor_slots(
-        executor,
-        device,
-        runs_per_gpu(per_gpu),
-        address,
-        tuple(slurm or ()),
-        template,
-        jobs,
-        memory=lambda: known_memory(db),
-        dry=True,
-    )
-    _print_total(plans, slots)
+    choice = ExecutorChoice(executor, device, runs_per_gpu(per_gpu), address, tuple(slurm or ()), template, jobs)
+    _print_total(plans, choice.slots(lambda: known_memory(db), dry=True))
 
 
 def _stated(seed_sd: float | None, error: float | None, patients: int | None) -> Spread | None:

@@ -123,7 +123,7 @@ def test_another_choice_is_trained_though_no_more_runs_are_due(
     monkeypatch.setattr(training, "_run_once", run_once)
     more = [(replace(bench.ablation, tuning=bench.tuning), NO)]
     nothing: Any = None
-    training.run_ablations(more, str(bench.database), nothing, Options(), nothing, warn=print)
+    training.run_ablations(more, str(bench.database), nothing, Options(), nothing, choice=nothing, warn=print)
     assert [{one.setting for one in once} for once in trained] == [{"default, trial 3"}, {"default"}]
     best = bench.tuning.drawn()[2]
     assert [values(one) for one in trained[1]] == [best] * 6
