@@ -14,7 +14,7 @@ from mmad.analysis.metrics import estimate_of
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
 from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.formatting import level_words
-from mmad.base.records import CheckpointKind, Split
+from mmad.base.records import KIND_WORDS, CheckpointKind, Split
 from mmad.evaluation.resampling import LEVEL, Interval
 from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
@@ -30,11 +30,7 @@ MEASURES = {"val_ap": "validation AP", "val_ar": "validation AR", "test_ap": "te
 BESIDE = "Published and documented figures were obtained on other data (REFLACX with MIMIC), for orientation."
 NAN = float("nan")
 _KINDS: tuple[CheckpointKind, ...] = ("best_ap", "best_ar")
-_KIND_WORDS = {
-    "best_ap": "best AP",
-    "best_ar": "best AR",
-    "higher_test_ap": "the higher test AP, for reproduction alone",
-}
+_KIND_WORDS = {**KIND_WORDS, "higher_test_ap": "the higher test AP, for reproduction alone"}
 
 
 def paper_tables(store: Store, *, ablation: str = ABLATION) -> tuple[ReportTable, ...]:

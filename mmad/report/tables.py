@@ -44,6 +44,7 @@ from mmad.evaluation.operating_points import FROC_RATES, gaps
 from mmad.evaluation.resampling import LEVEL, Interval
 from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.report.against import Against
+from mmad.report.badges import OVERLAP_NAMES
 from mmad.report.cohort import Cohort, CohortKey, SplitCohort, cohort_key
 from mmad.report.model import (
     AblationSection,
@@ -79,7 +80,6 @@ _EPOCH = Column("epoch", "its epoch", "epoch, from 1")
 _SCORE = Column("score", "least score of the detections that count", FRACTION)
 _FINDING = Column("finding", "the finding")
 _PATIENTS = Column("patients", "patients of the split with the finding", "patients")
-_OVERLAPS = {"iou": "IoU", "iobb": "IoBB"}
 _INTERVALS = f"In brackets: {level_words(LEVEL)} intervals."
 _ON_EXTERNAL = "All studies of data sets that no run was trained on."
 _BY_PREVALENCE = "AP also depends on how frequent findings are: never compare it with the AP on other data."
@@ -100,12 +100,13 @@ def of_evaluation(protocol: EvaluationProtocol) -> Row:
 
 def protocol_words(protocol: EvaluationProtocol) -> str:
     """``IoU ≥ 0.5, clean proposals``."""
-    return f"{_OVERLAPS[protocol.overlap]} ≥ {protocol.threshold:g}, {protocol.proposals.replace('_', ' ')} proposals"
+    least = f"{OVERLAP_NAMES[protocol.overlap]} ≥ {protocol.threshold:g}"
+    return f"{least}, {protocol.proposals.replace('_', ' ')} proposals"
 
 
 def _by(protocol: EvaluationProtocol) -> str:
     """``IoU, clean``."""
-    return f"{_OVERLAPS[protocol.overlap]}, {protocol.proposals.replace('_', ' ')}"
+    return f"{OVERLAP_NAMES[protocol.overlap]}, {protocol.proposals.replace('_', ' ')}"
 
 
 def bounded(value: Interval | None) -> tuple[float | None, float | None, float | None]:
