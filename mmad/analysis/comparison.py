@@ -55,6 +55,7 @@ from mmad.evaluation.agreement import SharedBoxes
 from mmad.evaluation.differences import (
     EFFECTS,
     LEAST_LOOK,
+    MOST_SEEDS,
     Decision,
     Difference,
     FoldedSample,
@@ -1458,10 +1459,11 @@ def plan_words(difference: Difference, effects: Sequence[float]) -> list[str]:
     """How many seeds (of one seed: patients) would show effects named beforehand, a line each; never the one seen."""
     lines = []
     for plan in plans(difference, effects):
-        ends = " to ".join("no number" if n is None else f"{n:,}" for n in (plan.low, plan.high))
-        enough = f"no number of {plan.unit}" if plan.number is None else f"{plan.number:,} {plan.unit}"
+        number, *ends = (f"over {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in (plan.number, plan.low, plan.high))
+        within = "" if plan.low is None else f" [{' to '.join(ends)}]"
+        enough = f"{number} {plan.unit}{within}" + (": more patients are needed" if plan.number is None else "")
         whose = " (these two networks)" if plan.unit == "patients" else ""
-        lines.append(f"A study to show a true difference of {plan.effect:g} at 80 % power: {enough} [{ends}]{whose}")
+        lines.append(f"A study to show a true difference of {plan.effect:g} at 80 % power: {enough}{whose}")
     return lines
 
 
