@@ -506,10 +506,11 @@ class ModelSetup(BaseModel):
     mixed_precision: Annotated[bool, affects("training", "speed")] = Field(
         False, description="Train and evaluate in half precision where it is safe; needs a GPU of NVIDIA or AMD."
     )
-    channels_last: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
-        False,
-        description="Keep the channels of a cell side by side in memory: faster on some GPUs, most in half precision; "
-        "rounds otherwise.",
+    channels_last: Annotated[bool | None, BeforeValidator(_none_word), affects("training", "speed"), Later(None)] = (
+        Field(
+            None,
+            description="Keep the channels of a cell side by side in memory, which rounds otherwise; none does so in runs that begin on a CPU with one image map of 128 px or more, where it is faster.",
+        )
     )
     tf32: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,
