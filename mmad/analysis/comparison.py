@@ -32,7 +32,16 @@ from mmad.base.formatting import (
     short_key,
     signed,
 )
-from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
+from mmad.base.records import (
+    KEPT_KINDS,
+    KIND_WORDS,
+    AblationRecord,
+    CheckpointKind,
+    MemberRecord,
+    RunRecord,
+    Split,
+    differing_versions,
+)
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol, without_fold
@@ -721,9 +730,8 @@ class Comparison:
     @functools.cached_property
     def by_checkpoint(self) -> dict[CheckpointKind, float]:
         """The mean difference in test AP by each kind of checkpoint that all runs have."""
-        kinds: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
         found = {}
-        for kind in kinds:
+        for kind in KEPT_KINDS:
             means = self._means(kind, "test_ap").difference
             if means is not None and means.n == len(self._by_fold):
                 found[kind] = means.mean
@@ -902,8 +910,7 @@ def _primary_kind(file: AblationRecord | None, runs: Sequence[ComparedRun]) -> C
     """The kind that the file registered, where its runs keep one; else as ``compared_kind``."""
     found = compared_kind(runs)
     content = file.registrations[-1].content if file is not None and file.registrations else None
-    kinds: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
-    registered = next((kind for kind in kinds if content is not None and content.get("checkpoint") == kind), found)
+    registered = next((kind for kind in KEPT_KINDS if content is not None and content.get("checkpoint") == kind), found)
     return registered if found == "best_ap" else found
 
 
@@ -1240,7 +1247,7 @@ class ReaderVerdict:
 
 #: So many clinical columns are named.
 _NAMED = 3
-_KINDS: Mapping[str, str] = {"best_ap": "best-AP", "best_ar": "best-AR", "final": "final"}
+_KINDS = {kind: words.replace(" ", "-") for kind, words in KIND_WORDS.items()}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mmad.api.arguments import argument, store_argument
 from mmad.api.loading import ProgressBar, _listed, silent
 from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.records import KEPT_KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -369,10 +370,9 @@ def evaluation_options(
 
     argument(named("resamples"), resamples, int, least=1)
     argument(named("seed"), seed, int, least=0)
-    kinds = ("best_ap", "best_ar", "final")
     return EvaluationOptions(
         cast("Split", known_word(named("split"), split, ("val", "test"))),
-        cast("CheckpointKind | None", known_word(named("checkpoint"), checkpoint, kinds)),
+        cast("CheckpointKind | None", known_word(named("checkpoint"), checkpoint, KEPT_KINDS)),
         cast("Overlap | None", known_word(named("overlap"), overlap, get_args(Overlap))),
         cast("Proposals | None", known_word(named("proposals"), proposals, get_args(Proposals))),
         resamples,

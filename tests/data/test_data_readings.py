@@ -13,7 +13,7 @@ from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet, by_reading, samples
 from mmad.data.external import outside_data
 from mmad.data.image_cache import image_cache
-from mmad.data.loader import evaluation_batches, training_batches
+from mmad.data.loader import Studies, evaluation_batches, training_batches
 from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
@@ -48,7 +48,8 @@ def test_images_and_fingerprint_are_those_of_the_whole(tiny: Path, cache: Path) 
 
 
 def test_both_readings_show_one_image_with_their_boxes(tiny: Path) -> None:
-    batches = training_batches(by_reading(load_dataset(tiny)), 64, None, batch_size=1, seed=0, flip=0)
+    readings = by_reading(load_dataset(tiny))
+    batches = training_batches(readings, Studies(readings, 64, None), batch_size=1, seed=0, flip=0)
     shown = {batch.positions[0]: batch for batch in batches.epoch(1)}
     assert torch.equal(shown[0].images, shown[1].images)
     assert shown[0].targets[0]["labels"].tolist() == [1]
@@ -61,7 +62,7 @@ def test_with_one_reading_per_study_nothing_changes(phantom: DataSet) -> None:
     assert view.studies == phantom.studies
     assert np.array_equal(view.box_study, phantom.box_study)
     for split in ("val", "test"):
-        both = [list(evaluation_batches(one, split, 64, None, batch_size=4)) for one in (phantom, view)]
+        both = [list(evaluation_batches(d, split, Studies(d, 64, None), batch_size=4)) for d in (phantom, view)]
         for one, two in zip(*both, strict=True):
             assert torch.equal(one.images, two.images)
             assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(one.targets, two.targets, strict=True))
