@@ -32,6 +32,7 @@ from mmad.config.setup import ModelSetup
 from mmad.detector import CLEAN, RoiMode, build_detector
 from mmad.scheduler.worker import retry_of, shortage
 from mmad.training.device import (
+    channels_last,
     describe_environment,
     in_layout,
     open_device,
@@ -94,7 +95,7 @@ class Steps:
         self.clinical = torch.randn((images, numbers), generator=chance), torch.zeros((images, 1), dtype=torch.long)
         self.clinical = self.clinical[0].to(device), self.clinical[1].to(device)
         model = build_detector(self.setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0)
-        self.model = in_layout(model.train().to(device), self.setup)
+        self.model = in_layout(model.train().to(device), channels_last(self.setup, device))
         self.called = Twin(self.model).train().to(device) if twin else self.model
         self.pixels = plain(pixels.to(device)) if twin else pixels.to(device)
         trained = [p for p in self.model.parameters() if p.requires_grad]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -188,14 +189,22 @@ def channels_last(setup: ModelSetup, device: torch.device) -> bool:
 
 
 def in_layout(model: ModuleT, last: bool) -> ModuleT:
-    """``model`` with its weights in the layout, with ``last`` that of channels last; its maps follow."""
-    model.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    """``model`` with its weights in the layout, with ``last`` that of channels last; its maps follow.
+
+    A part of the user's own may have weights of other dimensions, which have no such layout.
+    """
+    form = torch.channels_last if last else torch.contiguous_format
+    for values in chain(model.parameters(), model.buffers()):
+        if values.dim() == 4:
+            values.data = values.data.to(memory_format=form)
     return model
 
 
 def layout_facts(model: nn.Module) -> dict[str, Any]:
     """What a checkpoint of ``model`` says of its layout; nothing of one with row after row."""
-    return {} if all(weights.is_contiguous() for weights in model.parameters()) else {"channels_last": True}
+    maps = (weights for weights in model.parameters() if weights.dim() == 4 and not weights.is_contiguous())
+    last = any(weights.is_contiguous(memory_format=torch.channels_last) for weights in maps)
+    return {"channels_last": True} if last else {}
 
 
 def begun_layout(setup: ModelSetup, facts: Mapping[str, Any]) -> bool:

@@ -135,6 +135,16 @@ def test_the_layout_of_weights_follows_the_setup_else_what_is_faster_on_the_devi
             assert begun_layout(ModelSetup(channels_last=asked), layout_facts(conv)) is asked
 
 
+def test_weights_without_such_a_layout_keep_theirs() -> None:
+    """A part of one's own may have convolutions over volumes, and weights that are another's transposed."""
+    for last in (True, False):
+        own = nn.Sequential(nn.Conv3d(2, 3, 3), nn.Linear(2, 3))
+        own.register_parameter("turned", nn.Parameter(torch.ones(3, 2).t()))
+        assert layout_facts(in_layout(own, last)) == {}
+        assert own[0].weight.is_contiguous()
+        assert own.turned.stride() == (1, 2)
+
+
 @pytest.mark.slow
 def test_a_run_keeps_the_layout_it_began_in(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints of runs that began before the device chose a layout name none, as those of rows do."""
