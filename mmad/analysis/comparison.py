@@ -710,7 +710,7 @@ class Comparison:
             one.left_out,
             own.verdict,
             direction(found.ap.value) == direction(merged.ap.value) if found and merged else None,
-            own.verdict == self.verdict,
+            found is not None and own.verdict == self.verdict,
             one.why,
         )
 
@@ -1222,8 +1222,8 @@ class ReaderVerdict:
     """What a comparison says with one reader's boxes as the reference.
 
     ``left_out`` counts the images that the reader did not read. ``sign_holds`` and ``verdict_holds`` say whether the
-    difference has the same sign, and the same verdict, as with the boxes of all readers; ``difference`` is None, and
-    the sign unknown, where ``why`` says so.
+    difference has the same sign, and the same verdict, as with the boxes of all readers; ``difference`` is None, the
+    sign unknown and no verdict held, where ``why`` says so.
     """
 
     reader: str

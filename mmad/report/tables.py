@@ -361,12 +361,14 @@ def interactions_table(known: Known, name: str = "interactions", **more: Any) ->
 
 def reader_verdicts_table(known: Known, name: str = "readers-pairs", **more: Any) -> ReportTable:
     """The difference with the boxes of each reader alone as the reference, and whether sign and verdict hold."""
+    level = "ap_difference_level"
     columns = (
         *_PAIR, Column("reader", "whose boxes are the reference"), Column("images", "images that they read", "images"),
         Column("patients", "patients of these", "patients"),
         Column("left_out", "images that they did not read", "images"),
         Column("ap_reference", "AP, first arm", FRACTION), Column("ap_other", "AP, second arm", FRACTION),
-        *bounded_columns("ap_difference", "AP, second minus first arm"),
+        *bounded_columns("ap_difference", "AP, second minus first arm", level=level),
+        Column(level, "level of that interval: 1 − alpha where the pair is registered", FRACTION),
         Column("p", "two-sided, for all pairs together", "probability"),
         Column("verdict", "by the interval of the difference under this reader"),
         Column("sign_holds", "whether the sign is that with the boxes of all readers"),
@@ -380,13 +382,13 @@ def reader_verdicts_table(known: Known, name: str = "readers-pairs", **more: Any
             size = (found.images, found.patients) if found else (None, None)
             rows.append((
                 *_ends(row), one.reader, *size, one.left_out, *map(finite, one.arms),
-                *bounded(found.ap if found else None), finite(found.p if found else None), one.verdict, one.sign_holds,
-                one.verdict_holds, one.why or None,
+                *bounded(found.ap if found else None), found.level if found else None,
+                finite(found.p if found else None), one.verdict, one.sign_holds, one.verdict_holds, one.why or None,
             ))  # fmt: skip
     shown = (
         Shown("reader", "Reader", "text", below="missing"), Shown("images", "Images", "whole"),
         Shown("left_out", "Left out", "whole"),
-        *_arm_heads(known, [f"ap_{side}" for side, _ in _SIDES], "AP"),
+        *_arm_heads(known, [f"ap_{side}" for side, _ in _SIDES], "AP", level=level),
         Shown("verdict", "Verdict", "text"), Shown("p", "p", "p"),
     )  # fmt: skip
     asked = [(row, stats.merged) for row, stats in known if row.under_readers]

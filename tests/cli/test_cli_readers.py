@@ -69,6 +69,7 @@ def test_the_verdict_stands_under_each_reader(call: Call, world: Any) -> None:
         assert one["ap"]["value"] == pytest.approx(one["other"] - one["reference"])
         assert one["sign_holds"] is (one["ap"]["value"] > 0)
         assert one["verdict_holds"] is (one["verdict"] == pair["verdict"])
+        assert one["level"] == pair["level"]
     # the same figures as on a data set of that reader's boxes alone
     truth, keys = world.dataset.ground_truth("test", "R2"), [world.keys["CXR", seed] for seed in (0, 1)]
     with Store.open(world.database) as store:

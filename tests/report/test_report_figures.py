@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from report_fixtures import Sample
 
-from mmad.analysis.comparison import PairStatistics
+from mmad.analysis.comparison import PairStatistics, ReaderDifference
 from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.verdicts import Statistics, pair_key
 from mmad.base.records import EpochRecord, Metric
@@ -32,7 +32,7 @@ from mmad.report.figures import (
 )
 from mmad.report.model import ReportModel
 from mmad.report.table_writers import as_latex
-from mmad.report.tables import pairs_table
+from mmad.report.tables import pairs_table, reader_verdicts_table
 
 PANEL = Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), marks=(2,))
 
@@ -231,6 +231,12 @@ def test_the_forest_has_a_row_for_each_setting_with_interval_and_other_checkpoin
     both = pairs_table([(first, wide), (table.rows[1], found)])
     assert "Difference [80 % or 95 %]" in [name.text for name in both.grid.heads]
     assert [row[3].interval for row in both.grid.rows] == ["[+0.004, +0.050] (80 %)", "[+0.004, +0.050]"]
+    readers = ReaderDifference("R1", 3, difference=wide.difference), ReaderDifference("R2", 4, why="read no study")
+    asked = replace(wide, by_reader=readers)
+    told = reader_verdicts_table([(replace(first, statistics=asked), asked)])
+    assert "Difference [80 %]" in [name.text for name in told.grid.heads]
+    assert told.frame["ap_difference_level"].tolist()[0] == 0.8
+    assert told.frame["verdict_holds"].tolist() == [True, False]
 
 
 def test_an_ablation_of_one_arm_has_no_forest() -> None:
