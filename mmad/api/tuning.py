@@ -15,6 +15,7 @@ from mmad.base.paths import StorePaths
 from mmad.config.tuning import asked, best_of, same
 
 if TYPE_CHECKING:
+    from mmad.base.records import RunRecord
     from mmad.config.runs import Ablation, Member
     from mmad.config.tuning import TrialValues
     from mmad.store.store import Store
@@ -30,7 +31,8 @@ class Choice:
     Args:
         figures: the validation AP of every trial, None for one that failed.
         trial: the number of the chosen one, from 1; ``before`` the one that its recorded runs are of, where it is
-            another, and ``later`` one that ended with a higher figure when runs had begun with the choice.
+            another (0: none of these trials), and ``later`` one that ended with a higher figure when runs had begun
+            with the choice.
     """
 
     setting: str
@@ -48,9 +50,8 @@ class Choice:
             late = f"{self._named(self.later)} ended after runs had begun with that choice, and changes nothing"
             return f"{head}: {chosen} stays the choice; {late}"
         if self.before is not None:
-            return (
-                f"{head}: the choice changes from {self._named(self.before)} to {chosen}; all its runs are trained anew"
-            )
+            before = self._named(self.before) if self.before else "a setup that no trial has now"
+            return f"{head}: the choice changes from {before} to {chosen}; all its runs are trained anew"
         return ""
 
     def _named(self, trial: int) -> str:
@@ -105,7 +106,9 @@ def _searched(ablation: Ablation, db: str, tell: Callable[[Ablation, Choice], No
                 stays = before is not None and search.stands(member, own)
                 now = before if stays else best
                 if now is not None and tell is not None:
-                    other = None if before is None or before == now else before + 1
+                    other = None
+                    if before != now and search.run_of(member) is not None:
+                        other = 0 if before is None else before + 1
                     later = best + 1 if stays and best is not None and best != before else None
                     tell(ablation, Choice(*place, figures, now + 1, other, later))
             if now is not None:
@@ -143,10 +146,14 @@ class _Search:
         for one in members:
             self.keys.setdefault((one.ablation, one.setting, one.arm), []).append(one.key)
 
-    def recorded(self, member: Member) -> TrialValues | None:
-        """What is searched as the recorded member of this ablation, setting and arm has it."""
+    def run_of(self, member: Member) -> RunRecord | None:
+        """The run of the recorded member of this ablation, setting and arm, the last of several."""
         keys = self.keys.get((member.ablation, member.setting, member.arm))
-        run = self.runs.get(keys[-1]) if keys else None
+        return self.runs.get(keys[-1]) if keys else None
+
+    def recorded(self, member: Member) -> TrialValues | None:
+        """What is searched as the recorded member has it; None where there is none, or it has what is not searched."""
+        run = self.run_of(member)
         return None if run is None else self.tuning.read(run.setup)
 
     def stands(self, member: Member, trials: Sequence[Member]) -> bool:

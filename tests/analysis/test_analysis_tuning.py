@@ -124,6 +124,14 @@ def test_a_failed_trial_that_wins_when_runs_have_begun_changes_nothing_and_is_na
         (frame,) = (one for one in load_frame(store, ("made · trials",)).ablations)
     table = trials_table(SimpleNamespace(frame=frame)).frame  # type: ignore[arg-type]
     assert list(table["chosen"]) == ["", "yes", "no", "", "yes", ""]
+    # of fewer trials the setup of the runs is none: another choice, which is said
+    fewer = replace(bench.ablation, tuning=replace(bench.tuning, trials=1))
+    told.clear()
+    due([(fewer, NO)], str(bench.database), lambda _, choice: told.append(choice))
+    assert [(one.trial, one.before, one.later) for one in told] == [(1, 0, None)] * 2
+    assert "the choice changes from a setup that no trial has now to trial 1 (validation AP 0." in told[0].note
+    with pytest.raises(MmadError, match="leave --only out"):
+        choice_notes(print, whole=False)(fewer, told[0])
 
 
 def due_of(bench: Bench, tell: Callable[[Ablation, Choice], None]) -> tuple[Ablation, Ablation]:
