@@ -961,14 +961,15 @@ EFFECTS = (0.02, 0.05, 0.10)
 POWER = 0.8
 #: A variance with fewer degrees of freedom plans nothing.
 LEAST_FREEDOM = 9
-_MOST_SEEDS = 1000
+#: So many seeds a plan looks at.
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
 class StudyPlan:
     """``number`` of ``unit`` that show a true difference of ``effect`` in AP with a power of 80 % at 5 %.
 
-    ``low`` and ``high`` are the numbers at the ends of the variance's 95 % interval (χ²). None: no number does.
+    ``low`` and ``high`` are the numbers at the ends of the variance's 95 % interval (χ²). None: ``MOST_SEEDS`` do not.
     """
 
     effect: float
@@ -1007,14 +1008,14 @@ def _patients(effect: float, there: int, variance: float) -> int:
 def seeds_for(
     effect: float, variance: float, patients: float, *, pairs: int = 1, goal: Goal = Goal(), power: float = POWER
 ) -> int | None:
-    """The fewest seeds that show ``effect``; None where these patients would not show it with any number.
+    """The fewest seeds that show ``effect``; None where these patients would not show it with ``MOST_SEEDS``.
 
     Args:
         effect: the true difference; of a goal with a margin the margin, where the arms differ by nothing.
         variance: of a difference between seeds; ``patients``: of one through its patients.
         pairs: whose seeds share their variance.
     """
-    for count in range(2 if pairs > 1 else 3, _MOST_SEEDS + 1):
+    for count in range(2 if pairs > 1 else 3, MOST_SEEDS + 1):
         if effect >= provable(count, variance, patients, pairs=pairs, goal=goal, power=power):
             return count
     return None
