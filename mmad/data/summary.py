@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mmad.data.audit.findings import SplitCount
 from mmad.data.audit.table_checks import split_counts
 from mmad.data.dataset import DataSet
+from mmad.data.flow import Acquired, Excluded, acquired
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class DataSummary:
     labels: tuple[str, ...]
     splits: tuple[SplitCount, ...]
     columns: tuple[ColumnSummary, ...]
+    excluded: tuple[Excluded, ...]
+    acquired: Acquired
 
 
 def summarise(dataset: DataSet) -> DataSummary:
@@ -50,6 +53,8 @@ def summarise(dataset: DataSet) -> DataSummary:
         labels=dataset.labels,
         splits=split_counts(dataset),
         columns=(*_numbers(dataset), *_categories(dataset)),
+        excluded=dataset.excluded,
+        acquired=acquired((study.image, study.patient, study.taken) for study in dataset.studies),
     )
 
 

@@ -43,6 +43,7 @@ from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIAL, TRIALS
 from mmad.config.tuning import best_of
+from mmad.data.flow import Acquired, in_source
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
@@ -52,7 +53,7 @@ from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
 from mmad.report.against import Against
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
-from mmad.report.cohort import Cohort, CohortKey, SplitCohort, cohort_key
+from mmad.report.cohort import Cohort, CohortKey, Flow, SplitCohort, cohort_key
 from mmad.report.model import (
     AblationSection,
     LogView,
@@ -1497,33 +1498,105 @@ def _characteristics(cohort: Cohort, split: SplitCohort) -> Iterator[tuple[Any, 
         yield from ((name, *of) for of in zip((*values, "not known"), counts, strict=True))
 
 
-def cohort_table(section: AblationSection, cohorts: Mapping[CohortKey, Cohort]) -> ReportTable:
-    """Who was studied: sizes, findings, readers and clinical columns of each split, of each of its data sets."""
+def _acquired(found: Acquired | None) -> Iterator[tuple[Any, ...]]:
+    """Name, level and count of where and when images were taken; of years the first, the last and None."""
+    if found is None:
+        return
+    for name, counts in (("Site", found.sites), ("Scanner", found.scanners)):
+        yield from ((name, level or "not known", count) for level, count in counts)
+    if found.first is not None:
+        yield "Years", "", None, found.first, found.last
+    if found.shifted:
+        yield "Date shifted by the source (images)", "", found.shifted
+    if found.undated and (found.shifted or found.first is not None):
+        yield "Date not known (images)", "", found.undated
+
+
+_FLOW_COUNTS = ("patients", "images", "readings", "boxes")
+
+
+def flow_table(
+    section: AblationSection, cohorts: Mapping[CohortKey, Cohort], flows: Mapping[CohortKey, Flow]
+) -> ReportTable:
+    """What the source has, what was left out of it and why, and what stays in each split, of each data set."""
+    columns = (
+        Column("data", "name of the data set"), Column("step", "source, left out, data set, or a split"),
+        Column("reason", "why it was left out"), *(Column(name, "how many") for name in _FLOW_COUNTS),
+        Column("_step", "both in words"),
+    )  # fmt: skip
+    runs = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
+    rows: list[Row] = []
+    for key, record in runs.items():
+        flow, cohort = flows.get(key), cohorts.get(key)
+        if flow is None or not flow.excluded:
+            continue
+        kept = [flow.patients, flow.images, flow.readings]
+        source = [in_source(flow.excluded, *of) for of in zip(_FLOW_COUNTS, kept, strict=False)]
+        boxes = sum(split.boxes for split in cohort.splits) if cohort is not None else None
+        found = [("source", "", *source, None, "In the source")]
+        found += [
+            ("left out", one.reason, *(getattr(one, name) for name in _FLOW_COUNTS), f"Left out: {one.reason}")
+            for one in flow.excluded
+        ]
+        found += [("data set", "", *kept, boxes, "In the data set")]
+        found += [
+            (one.split, "", one.patients, one.images, one.readings, one.boxes, _split_words(one.split))
+            for one in (cohort.splits if cohort is not None else ())
+        ]
+        rows += [(record.dataset_name, step, reason or None, *rest) for step, reason, *rest in found]
+    used = [name for n, name in enumerate(_FLOW_COUNTS, 3) if any(row[n] for row in rows)]
+    shown = (Shown("_step", "", "text"), *(Shown(name, name.capitalize(), "whole") for name in used))
+    note = (
+        "Left out are the patients, images and readings of which nothing stays after the step, and the boxes on images "
+        "that stay; – is not known."
+    )
+    return ReportTable.of(
+        file_stem(section.frame.record.name, "flow"), "From the source to the splits", columns, rows, shown=shown,
+        note=note, section="data" if len(runs) > 1 else "", subject=clip(section.title, 120),
+    )  # fmt: skip
+
+
+def _split_words(split: str) -> str:
+    words = {"train": "Training", "val": "Validation", "test": "Test"}
+    return words.get(split, split.capitalize())
+
+
+def cohort_table(
+    section: AblationSection, cohorts: Mapping[CohortKey, Cohort], flows: Mapping[CohortKey, Flow]
+) -> ReportTable:
+    """Who was studied: sizes, findings, readers, clinical columns, sites and years of each split of each data set."""
     columns = (
         Column("data", "name of the data set"), Column("characteristic", "what was counted"),
         Column("level", "of a finding or a category"), Column("split", "train, val or test"),
         Column("value", "how many, or the median"), Column("low", "lower quartile"), Column("high", "upper quartile"),
         Column("_cell", "in words"), Column("_row", "both in words"), Column("_split", "the split in words"),
     )  # fmt: skip
-    words = {"train": "Training", "val": "Validation", "test": "Test"}
     rows: list[Row] = []
     runs = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
     for key, record in runs.items():
         cohort = cohorts.get(key)
+        taken = dict(flows[key].acquired) if key in flows else {}
         for split in cohort.splits if cohort is not None else ():
-            for name, level, value, *ends in _characteristics(cohort, split):  # type: ignore[arg-type]
+            found = (*_characteristics(cohort, split), *_acquired(taken.get(split.split)))  # type: ignore[arg-type]
+            for name, level, value, *ends in found:
                 low, high = ends if ends else (None, None)
-                text = f"{value:.4g} ({low:.4g} to {high:.4g})" if ends else whole(int(value))
+                text = f"{value:.4g} ({low:.4g} to {high:.4g})" if ends and value is not None else ""
+                text = text or (f"{low} to {high}" if ends else whole(int(value)))
                 text += f" ({value / split.patients:.0%})".replace("%", " %") if level and split.patients else ""
                 cells = (record.dataset_name, name, level or None, split.split, value, low, high)
-                here = words.get(split.split, split.split.capitalize())
-                rows.append((*cells, text, f"{name}: {level}" if level else name, here))
+                rows.append((*cells, text, f"{name}: {level}" if level else name, _split_words(split.split)))
     shown = (Shown("_row", "Characteristic", "text"), Shown("_cell", "", "whole"))
     note = "Patients with a finding or a category in per cent of the split's; clinical numbers over its images."
     return ReportTable.of(
         file_stem(section.frame.record.name, "cohort"), "Who was studied", columns, rows, shown=shown, note=note,
         across="_split", section="data" if len(runs) > 1 else "", subject=clip(section.title, 120),
     )  # fmt: skip
+
+
+def studied_tables(section: AblationSection, model: ReportModel) -> tuple[ReportTable, ...]:
+    """Who was studied, and how their images came from the source into the splits, where that is known."""
+    flow = flow_table(section, model.cohorts, model.flows)
+    return (*((flow,) if flow.rows else ()), cohort_table(section, model.cohorts, model.flows))
 
 
 def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterator[ReportTable]:
@@ -1556,7 +1629,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
 def all_tables(model: ReportModel) -> Iterator[ReportTable]:
     """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
-        tables = (cohort_table(ablation, model.cohorts), *ablation_tables(ablation, model.statistics))
+        tables = (*studied_tables(ablation, model), *ablation_tables(ablation, model.statistics))
         yield from (table for table in tables if table.rows)
     if model.against is not None:
         yield from (table for table in against_tables(model.against) if table.rows)

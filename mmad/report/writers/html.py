@@ -350,7 +350,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tables.all_runs_table,
         tables.benefit_table,
         tables.best_epochs_table,
-        tables.cohort_table,
+        tables.studied_tables,
         tables.documented_table,
         tables.gap_view,
         tables.log_table,
