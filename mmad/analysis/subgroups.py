@@ -71,7 +71,7 @@ def subgroups_of(
 
     found = []
     for column in dict.fromkeys(columns):
-        asked = {"column": column, "score": fixed.score, **_outside(detections, target, [column])}
+        asked = {"column": column, "score": fixed.score, **levels_digest(detections, target, [column])}
         compute = functools.partial(of, column)
         found.append(cached_result(store, detections, KIND, [target], RunSubgroups, compute, **asked))
     return tuple(found)
@@ -103,11 +103,11 @@ def interactions_of(
         matched = [(detections.matched(a), detections.matched(b)) for a, b in pairs]
         return _Interactions(interactions(matched, [levels_of(dataset, split, name) for name in wanted]))
 
-    asked = {"pairs": len(pairs), "columns": wanted, **_outside(detections, pairs[0][0], wanted)}
+    asked = {"pairs": len(pairs), "columns": wanted, **levels_digest(detections, pairs[0][0], wanted)}
     return cached_result(store, detections, PAIR_KIND, both, _Interactions, compute, **asked).found
 
 
-def _outside(detections: DetectionStore, target: EvaluationTarget, columns: Sequence[str]) -> dict[str, object]:
+def levels_digest(detections: DetectionStore, target: EvaluationTarget, columns: Sequence[str]) -> dict[str, object]:
     """The levels of columns that are no part of the fingerprint, as they are now."""
     asked = [name for name in columns if name in ACQUIRED]
     taken = [getattr(study.taken, name) for name in asked for study in _dataset(detections, target).studies]

@@ -575,8 +575,8 @@ blanked. The drop in AP is the mean over the repeats, its 95 % interval from res
 in the database: a second call computes nothing.
 
 --missing takes clinical values away instead, more and more of them (--shares): at random, by another column (age), by
-the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
-contains the smaller ones, and there are 10 draws or more.
+the view, by the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each
+share contains the smaller ones, and there are 10 draws or more.
 
 --table asks what the clinical table says of each finding without the image: area under the ROC curve (AUROC) of whole
 images, by the run's best detection, by a logistic regression and by boosting of the clinical values (scikit-learn),
@@ -601,7 +601,7 @@ def controls(
         str | None,
         typer.Option(
             "--missing",
-            metavar="all|random,column,value,columns,records",
+            metavar="all|random,column,view,value,columns,records",
             help="Ask what missing clinical values cost, by these mechanisms.",
             show_default=False,
         ),
@@ -647,7 +647,7 @@ def controls(
         several = is_ablation(store, run)
         for one in find_runs(store, run) if several else [find_run(store, run)]:
             target = evaluation_target(store, one, options)
-            asked = None if missing is None else missing_alterations(target, missing, wanted)
+            asked = None if missing is None else missing_alterations(detections, target, missing, wanted)
             if unclinical([target]):
                 print(
                     f"{target.name} reads no clinical data: only its image can be altered; "

@@ -740,7 +740,7 @@ def _register_info(data: typer.Typer) -> None:
 
 def _acquired_lines(found: Acquired) -> list[str]:
     lines = []
-    for what, counts in (("sites", found.sites), ("scanners", found.scanners)):
+    for what, counts in (("sites", found.sites), ("scanners", found.scanners), ("views", found.views)):
         if counts:
             listed = ", ".join(f"{name or 'not known'} {count}" for name, count in counts)
             lines.append(f"{what} (patients): {listed}")
@@ -758,7 +758,10 @@ def _info_json(summary: dict[str, Any]) -> dict[str, Any]:
         labels = {label["label"]: {"boxes": label["boxes"], "studies": label["studies"]} for label in split["labels"]}
         counts = {key: split[key] for key in ("studies", "patients", "boxes")}
         splits[split["split"]] = {**counts, "labels": labels}
-    taken = {**summary["acquired"], **{name: dict(summary["acquired"][name]) for name in ("sites", "scanners")}}
+    taken = {
+        **summary["acquired"],
+        **{name: dict(summary["acquired"][name]) for name in ("sites", "scanners", "views")},
+    }
     return {**summary, "splits": splits, "acquired": taken}
 
 

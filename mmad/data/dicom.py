@@ -37,7 +37,7 @@ class DicomHeader:
     """What an importer reads from the header: the size in pixels, age in years and sex (F, M or O) if known.
 
     ``patient`` is a digest of PatientID, equal for equal ids; the id itself is not kept. ``taken`` is of
-    InstitutionName, Manufacturer with ManufacturerModelName, and the year of StudyDate.
+    InstitutionName, Manufacturer with ManufacturerModelName, ViewPosition, and the year of StudyDate.
     """
 
     width: int
@@ -63,14 +63,15 @@ def read_header(path: Path, where: str) -> DicomHeader:
         width, height = int(file.get("Columns", 0)), int(file.get("Rows", 0))
         age, sex = read_age(str(file.get("PatientAge") or "")), str(file.get("PatientSex", "")).strip().upper()
         patient = str(file.get("PatientID") or "").strip()
-        site, maker, model, day = (
+        site, maker, model, view, day = (
             " ".join(str(file.get(name) or "").split())
-            for name in ("InstitutionName", "Manufacturer", "ManufacturerModelName", "StudyDate")
+            for name in ("InstitutionName", "Manufacturer", "ManufacturerModelName", "ViewPosition", "StudyDate")
         )
         moved = str(file.get("LongitudinalTemporalInformationModified", "")).strip().upper() == "MODIFIED"
         _check(file, width, height, where)
     digest = hashlib.sha256(patient.encode()).hexdigest()[:16] if patient else None
-    taken = Acquisition(site or None, f"{maker} {model}".strip() or None, SHIFTED if moved else year_of(day))
+    year = SHIFTED if moved else year_of(day)
+    taken = Acquisition(site or None, f"{maker} {model}".strip() or None, view.upper() or None, year)
     return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None, digest, taken)
 
 

@@ -43,10 +43,11 @@ SHIFTED = "shifted"
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """Where, with which scanner and in which year an image was taken; None is not known, a year may be ``SHIFTED``."""
+    """Where, how and in which year an image was taken; None is not known, a year may be ``SHIFTED``."""
 
     site: str | None = None
     scanner: str | None = None
+    view: str | None = None
     year: str | None = None
 
 
@@ -61,13 +62,14 @@ class Acquired:
     """Where and when images were taken.
 
     Args:
-        sites, scanners: how many patients have images of each, "" of none that is known; empty if none is known at all.
+        sites, scanners, views: how many patients have images of each, "" of none that is known; empty if none is known.
         first, last: years, None where no year is known.
         shifted, undated: images whose dates are shifted, and without a date.
     """
 
     sites: tuple[tuple[str, int], ...]
     scanners: tuple[tuple[str, int], ...]
+    views: tuple[tuple[str, int], ...]
     first: int | None
     last: int | None
     shifted: int
@@ -83,6 +85,7 @@ def acquired(images: Iterable[tuple[str, str, Acquisition]]) -> Acquired:
     return Acquired(
         _patients_by([(who, one.site) for _, who, one in taken]),
         _patients_by([(who, one.scanner) for _, who, one in taken]),
+        _patients_by([(who, one.view) for _, who, one in taken]),
         *((known[0], known[-1]) if known else (None, None)),
         *counts,
     )

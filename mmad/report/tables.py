@@ -1511,7 +1511,7 @@ def _acquired(found: Acquired | None) -> Iterator[tuple[Any, ...]]:
     """Name, level and count of where and when images were taken; of years the first, the last and None."""
     if found is None:
         return
-    for name, counts in (("Site", found.sites), ("Scanner", found.scanners)):
+    for name, counts in (("Site", found.sites), ("Scanner", found.scanners), ("View", found.views)):
         yield from ((name, level or "not known", count) for level, count in counts)
     if found.first is not None:
         yield "Years", "", None, found.first, found.last

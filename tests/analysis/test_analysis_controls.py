@@ -119,7 +119,7 @@ def test_a_second_time_the_network_is_not_asked(store: Store, dataset: DataSet) 
 
 def test_missing_values_are_drawn_ten_times_and_cached_by_mechanism_and_share(store: Store, dataset: DataSet) -> None:
     network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
-    asked = missing_alterations(judged, "records, random", (0.9, 0.1))
+    asked = missing_alterations(DetectionStore(), judged, "records, random", (0.9, 0.1))
     assert [(a.name, a.share) for a in asked] == [(n, s) for n in ("records", "random") for s in (0.1, 0.9)]
     found = controls_of(store, DetectionStore(), judged, network, asked=asked, repeats=2, options=FEW)
     assert [c.drop.repeats for c in found] == [10] * 4
@@ -134,11 +134,14 @@ def test_missing_values_are_drawn_ten_times_and_cached_by_mechanism_and_share(st
     for words, shares, said in (
         ("randm", (0.1,), "did you mean"),
         ("all", (1.0,), "share 1; use shares between 0 and 1"),
+        ("view", (0.1,), "no view is known by which values could be missing"),
     ):
         with pytest.raises(EvaluationError, match=said):
-            missing_alterations(judged, words, shares)
+            missing_alterations(DetectionStore(), judged, words, shares)
+    everything = {a.name for a in missing_alterations(DetectionStore(), judged, "all")}
+    assert everything == {"random", "column", "value", "columns", "records"}
     with pytest.raises(EvaluationError, match="reads no clinical data that could be missing"):
-        missing_alterations(judged_of(store, "CXR"), "all")
+        missing_alterations(DetectionStore(), judged_of(store, "CXR"), "all")
 
 
 @pytest.mark.parametrize("repeats", [0, 1001])

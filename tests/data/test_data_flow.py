@@ -58,7 +58,7 @@ def test_an_import_keeps_what_it_leaves_out_and_the_fingerprint_stays(src: Path,
     assert [column.name for column in made.numeric] == ["age"]
     assert not made.categorical
     assert acquired((s.image, s.patient, s.taken) for s in made.studies) == Acquired(
-        (("north", 2), ("south", 1), ("", 1)), (), 2019, 2021, 1, 1
+        (("north", 2), ("south", 1), ("", 1)), (), (), 2019, 2021, 1, 1
     )
     assert (in_source(made.excluded, "images", 4), in_source(made.excluded, "patients", 3)) == (5, None)
     fingerprint = made.fingerprint(anew=True)
@@ -85,7 +85,10 @@ def test_a_column_named_as_clinical_is_one(src: Path, tmp_path: Path) -> None:
 def test_coco_counts_crowds_and_comes_back_whole(src: Path, tmp_path: Path) -> None:
     annotations, images = write_world(tmp_path)
     draw(images / "a" / "other.png")
-    write_csv(tmp_path / "t.csv", [("image", "hospital", "scanner"), *((name, "north", "X 1") for name in NAMES[:3])])
+    write_csv(
+        tmp_path / "t.csv",
+        [("image", "hospital", "scanner", "View Position"), *((name, "north", "X 1", "PA") for name in NAMES[:3])],
+    )
     table = ClinicalTable(tmp_path / "t.csv", "image")
     made = import_coco(annotations, images, tmp_path / "out", labels=["Effusion"], clinical=table).dataset
     assert made.excluded == (UNNAMED, Excluded("crowd region", 0, 0, 0, 1), Excluded("label not chosen", 0, 0, 0, 2))
@@ -93,6 +96,7 @@ def test_coco_counts_crowds_and_comes_back_whole(src: Path, tmp_path: Path) -> N
     export_coco(made, tmp_path / "again.json")
     again = import_coco(tmp_path / "again.json", tmp_path / "out", tmp_path / "again").dataset
     assert (again.excluded, taken(again)) == (made.excluded, taken(made))
+    assert [study.taken.view for study in again.studies] == ["PA"] * 3 + [None]
     fewer = import_coco(tmp_path / "again.json", tmp_path / "out", tmp_path / "fewer", labels=["Effusion"]).dataset
     assert fewer.excluded == made.excluded
 
@@ -141,7 +145,7 @@ def test_steps_add_up() -> None:
     before = [("p1", "a", "1"), ("p1", "a", "2"), ("p1", "b", "3"), ("p2", "c", "4")]
     assert Excluded.step("x", before, before[1:3]) == Excluded("x", 1, 1, 2)
     assert Excluded.step("x", before, []) == Excluded("x", 2, 3, 4)
-    assert acquired([("a", "p", NOT_KNOWN), ("a", "p", NOT_KNOWN)]) == Acquired((), (), None, None, 0, 1)
+    assert acquired([("a", "p", NOT_KNOWN), ("a", "p", NOT_KNOWN)]) == Acquired((), (), (), None, None, 0, 1)
     assert Acquisition() == NOT_KNOWN
 
 

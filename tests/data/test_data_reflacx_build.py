@@ -59,6 +59,7 @@ def test_every_reading_is_counted_with_its_reason(tmp_path: Path) -> None:
     assert [one.boxes for one in flow if one.boxes] == [1, 1, 1]
     assert (in_source(flow, "patients", 2), in_source(flow, "images", 3), in_source(flow, "readings", 4)) == (3, 12, 17)
     assert {study.taken.year for study in built.dataset.studies} == {"shifted"}
+    assert {study.taken.view for study in built.dataset.studies} == {"AP", "PA"}
     assert counts.readings == counts.kept + sum(map(len, counts.dropped.values()))
     assert {name: n for name, n in counts.notes.items() if n} == {"several_stays": 1, "no_triage": 1, "resized": 1}
     found = counts.ellipses

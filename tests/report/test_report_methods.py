@@ -71,7 +71,7 @@ def test_who_was_studied_is_a_table_with_a_column_a_split(known: ReportModel, co
 def test_the_flow_is_a_table_and_sentences(known: ReportModel, cohort: Cohort) -> None:
     assert not flow_table(known.ablations[0], known.cohorts, known.flows).rows
     excluded = (Excluded("no consent", 2, 3, 5), Excluded("label not chosen", 0, 0, 0, 7))
-    taken = Acquired((("north", 9), ("", 1)), (), 2015, 2019, 2, 1)
+    taken = Acquired((("north", 9), ("", 1)), (), (("PA", 10),), 2015, 2019, 2, 1)
     flow = Flow(excluded, 15, 24, 30, tuple((split, taken) for split in SPLITS))
     model = replace(known, flows=dict.fromkeys(known.cohorts, flow))
     frame = flow_table(model.ablations[0], model.cohorts, model.flows).frame
@@ -84,6 +84,7 @@ def test_the_flow_is_a_table_and_sentences(known: ReportModel, cohort: Cohort) -
     cells = {row[0].text: [cell.text for cell in row[1:]] for row in rows}
     assert cells["Years"] == ["2015 to 2019"] * 3
     assert cells["Date shifted by the source (images)"] == ["2"] * 3
+    assert cells["View: PA"][0].startswith("10 (")
     assert cells["Site: not known"][0].startswith("1 (")
     text = dict(methods_of(model.ablations[0], model).paragraphs)["Data"]
     assert "has 27 images of 17 patients. Left out were 2 patients, 3 images, 5 readings (no consent); 7 boxes" in text

@@ -160,6 +160,7 @@ class CocoImage:
     source: Any = None
     site: Any = None
     scanner: Any = None
+    view: Any = None
     year: Any = None
     clinical: Any = None
     no_finding: list[Annotated[str, PlainValidator(_reading)]] | None = None

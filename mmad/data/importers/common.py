@@ -406,6 +406,7 @@ def header_patients(found: Mapping[str, SourceImage]) -> list[str] | None:
 _ACQUIRED = {
     "site": ("site", "hospital", "institution", "institutionname"),
     "scanner": ("scanner", "manufacturer"),
+    "view": ("view", "viewposition"),
     "year": ("date", "studydate", "acquisitiondate", "year"),
 }
 

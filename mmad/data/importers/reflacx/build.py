@@ -210,7 +210,9 @@ def study_rows(
             patient,
             split,
             clinical.cells(reading.dicom) if clinical else (),
-            taken=Acquisition(year=SHIFTED if images[reading.dicom].day else None),
+            taken=Acquisition(
+                view=images[reading.dicom].view or None, year=SHIFTED if images[reading.dicom].day else None
+            ),
         )
         for (study, reading), patient, split in zip(first.items(), patients, splits, strict=True)
     ]
