@@ -628,7 +628,7 @@ def controls(
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import controls_table, missingness_table
+    from mmad.report.tables import controls_table, missing_by_arm, missingness_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
     if table:
@@ -645,8 +645,11 @@ def controls(
     found: list[tuple[EvaluationTarget, list[Control]]] = []
     with open_store(db) as store:
         several = is_ablation(store, run)
-        for one in find_runs(store, run) if several else [find_run(store, run)]:
-            target = evaluation_target(store, one, options)
+        runs = find_runs(store, run) if several else [find_run(store, run)]
+        targets = [evaluation_target(store, one, options) for one in runs]
+        if several and missing is not None:  # what reads no clinical data misses nothing
+            targets = [target for target in targets if not unclinical([target])] or targets
+        for target in targets:
             asked = None if missing is None else missing_alterations(detections, target, missing, wanted)
             if unclinical([target]):
                 print(
@@ -672,6 +675,9 @@ def controls(
         print_table(out, shown.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
         for control in made:
             out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
+    if several and missing is not None:
+        arms = missing_by_arm([_evaluated(target, target.name, controls=tuple(made)) for target, made in found])
+        print_table(out, arms, f"{arms.title}. {arms.note}")
 
 
 def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from mmad.analysis.clinical_table import TableAuroc
@@ -1190,6 +1190,43 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
 
 
+def missing_by_arm(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """AP with values missing, of each arm as it was trained: means over its seeds."""
+    columns = (
+        Column("setting", "setting of the ablation"), Column("mechanism", "what decides which values are missing"),
+        Column("share", "of the values, columns or records that are missing", FRACTION),
+        Column("arm", "arm of the pair"), Column("ap", "mean AP over the seeds", FRACTION),
+        Column("ap_sd", "their standard deviation", FRACTION),
+        Column("seeds", "how many", "seeds"), Column("_missing", "what is missing, in words"),
+    )  # fmt: skip
+    found: dict[tuple[Value, ...], dict[Value, float]] = {}
+    for run in runs:
+        _, setting, arm, *_, key = run.identity
+        for one in (c for c in run.stats.controls if c.alteration.kind == "missing"):
+            named = (setting, one.alteration.name, one.alteration.share, arm, alteration_words(one.alteration))
+            found.setdefault((setting, "", 0.0, arm, "nothing"), {})[key] = one.drop.before
+            found.setdefault(named, {})[key] = one.drop.after
+    rows: list[Row] = []
+    for (*which, words), of in found.items():
+        if len(of) < len(found[which[0], "", 0.0, which[3], "nothing"]):
+            continue  # another mean than of all the seeds beside it
+        deviation = stdev(of.values()) if len(of) > 1 else None
+        rows.append((*which, fmean(of.values()), deviation, len(of), words))
+    shown = (Shown("_missing", "Missing", "text"), Shown("ap", "AP"))
+    return ReportTable.of(
+        "missingness-by-arm", "Missing clinical values, by how an arm was trained", columns, rows, shown=shown,
+        note="AP with the values missing, mean over the seeds; equal values are missing in every arm and seed.",
+        across="arm", section="setting" if len({row[0] for row in rows}) > 1 else "", **more,
+    )  # fmt: skip
+
+
+def missing_by_arm_table(section: AblationSection, statistics: Statistics) -> ReportTable:
+    """The same of all runs of an ablation."""
+    frame = section.frame
+    table = missing_by_arm(evaluated(frame.members, frame, statistics), subject=clip(section.title, 120))
+    return replace(table, name=file_stem(frame.record.name, table.name))
+
+
 def clinical_table(found: Sequence[tuple[EvaluatedRun, Sequence[TableAuroc]]], **more: Any) -> ReportTable:
     """What the clinical values say of each finding without the image, beside what a run does."""
     columns = (
@@ -1626,6 +1663,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
         yield checkpoints
     yield findings_table(frame.members, frame, statistics, subject=subject)
     yield from threshold_tables(section, statistics)
+    yield missing_by_arm_table(section, statistics)
     runs = evaluated(frame.members, frame, statistics)
     for make in DETECTIONS[1:]:
         table = make(runs, subject=subject)

@@ -354,6 +354,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tables.documented_table,
         tables.gap_view,
         tables.log_table,
+        tables.missing_by_arm_table,
         tables.pair_tables,
         tables.parameters_table,
         tables.protocol_words,

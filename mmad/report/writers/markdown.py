@@ -41,6 +41,7 @@ from mmad.report.tables import (
     best_epochs_table,
     documented_table,
     gap_view,
+    missing_by_arm_table,
     pair_tables,
     parameters_table,
     protocol_words,
@@ -146,7 +147,8 @@ def render_markdown(model: ReportModel, charts_folder: str, renderer: FigureRend
         lines += _arms(ablation, charts_folder, charts, model.statistics)
         points = map(gap_view, threshold_tables(ablation, model.statistics))
         described = (*studied_tables(ablation, model), parameters_table(ablation))
-        lines += _tables((*described, best_epochs_table(ablation), *points))
+        missing = missing_by_arm_table(ablation, model.statistics)
+        lines += _tables((*described, best_epochs_table(ablation), *points, missing))
         lines += picture_lines(ablation, model.pictures, charts_folder, pictures)
         for section in ablation.runs:
             lines += _run(section, ablation.frame, charts_folder, charts, model)
