@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
+from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, by_fold, fold_of, protocol_of, setting_of
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.formatting import (
     DASH,
@@ -46,6 +46,7 @@ from mmad.evaluation.agreement import SharedBoxes
 from mmad.evaluation.differences import (
     EFFECTS,
     LEAST_LOOK,
+    MOST_SEEDS,
     Decision,
     Difference,
     FoldedSample,
@@ -1128,8 +1129,9 @@ def require_comparable(targets: Sequence[EvaluationTarget], by_design: Iterable[
 
 
 def conditions_of(target: EvaluationTarget) -> Conditions:
-    """The conditions of a target."""
-    return Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split)
+    """The conditions of a target; on other data, and of an ensemble of several folds, its fold is none."""
+    found = Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split)
+    return found if target.outside is None and len(by_fold(target.seeds)) < 2 else replace(found, fold=None)
 
 
 # Means over seeds.
@@ -1151,11 +1153,6 @@ def seed_mean(values: Sequence[float]) -> SeedMean | None:
         return None
     sd = statistics.stdev(values) if len(values) > 1 else None
     return SeedMean(statistics.fmean(values), sd, len(values))
-
-
-def spread(figure: SeedMean | None) -> str:
-    """``± 0.012`` of several seeds, else nothing."""
-    return "" if figure is None or figure.sd is None else f"± {decimal(figure.sd)}"
 
 
 # What may be said of a comparison: one function for every output.
@@ -1359,6 +1356,12 @@ FOLDS = (
     "(2003) do."
 )
 
+#: What is said of an interval over folds on an external data set.
+OUTSIDE_FOLDS = (
+    "Over folds the patients are common, and the interval is over training sets of this size, seeds and patients; it "
+    "allows for all training patients that two folds share."
+)
+
 
 def _of_goal(found: Comparison, difference: Difference, decision: Decision) -> tuple[Word, tuple[str, ...], str]:
     """Word, codes and claim of a registered equivalence or non-inferiority."""
@@ -1456,10 +1459,11 @@ def plan_words(difference: Difference, effects: Sequence[float]) -> list[str]:
     """How many seeds (of one seed: patients) would show effects named beforehand, a line each; never the one seen."""
     lines = []
     for plan in plans(difference, effects):
-        ends = " to ".join("no number" if n is None else f"{n:,}" for n in (plan.low, plan.high))
-        enough = f"no number of {plan.unit}" if plan.number is None else f"{plan.number:,} {plan.unit}"
+        number, *ends = (f"over {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in (plan.number, plan.low, plan.high))
+        within = "" if plan.low is None else f" [{' to '.join(ends)}]"
+        enough = f"{number} {plan.unit}{within}" + (": more patients are needed" if plan.number is None else "")
         whose = " (these two networks)" if plan.unit == "patients" else ""
-        lines.append(f"A study to show a true difference of {plan.effect:g} at 80 % power: {enough} [{ends}]{whose}")
+        lines.append(f"A study to show a true difference of {plan.effect:g} at 80 % power: {enough}{whose}")
     return lines
 
 

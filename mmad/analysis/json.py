@@ -22,7 +22,7 @@ from mmad.analysis.comparison import (
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
 from mmad.analysis.subgroups import RunSubgroups
-from mmad.analysis.targets import NEVER_THE_ESTIMAND, EvaluationOptions, EvaluationTarget
+from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, by_fold, ensemble_note, setting_of
 from mmad.base.json import to_json_value
 from mmad.data.external import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
@@ -48,6 +48,8 @@ def plain_target(target: EvaluationTarget) -> JsonValue:
     }
     if target.seeds:
         plain |= dict.fromkeys(("key", "seed", "replicate", "documented", "epoch"))
+        if target.member is not None and len(by_fold(target.seeds)) > 1:
+            plain["setting"] = setting_of(target.member, target.run)
     return plain
 
 
@@ -75,7 +77,7 @@ def plain_evaluation(
     found = measured.estimate
     return plain_target(target) | {
         "outside": None if target.outside is None else _outside(target.outside),
-        "ensemble": {"runs": [plain_target(one) for one in target.seeds], "note": NEVER_THE_ESTIMAND}
+        "ensemble": {"runs": [plain_target(one) for one in target.seeds], "note": ensemble_note(target)}
         if target.seeds
         else None,
         "images": measured.images,

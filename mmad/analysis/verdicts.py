@@ -41,7 +41,7 @@ from mmad.analysis.metrics import (
     run_statistics,
     sample_of,
 )
-from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
+from mmad.analysis.prefetch import PrefetchTask, pair_task, prefetching, run_task
 from mmad.analysis.subgroups import KIND as SUBGROUPS
 from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
 from mmad.analysis.subgroups import (
@@ -57,6 +57,7 @@ from mmad.analysis.targets import (
     EvaluationOptions,
     EvaluationTarget,
     evaluation_target,
+    fold_of,
     protocol_of,
     setting_of,
 )
@@ -64,6 +65,7 @@ from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
+from mmad.data.folds import shared_training
 from mmad.evaluation.differences import (
     FamilyPair,
     FoldedPair,
@@ -74,6 +76,7 @@ from mmad.evaluation.differences import (
     differences,
     folded_mean_difference,
     mean_difference,
+    on_common_patients,
 )
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
@@ -314,15 +317,18 @@ def _external(
         assert outside is not None
         stats, difference = PairStatistics(), None
         try:
-            if comparison.folds:
-                raise EvaluationError("all folds have the same patients there: each run's figures stand alone")
             for part in pair_statistics(store, detections, there, options, comparison.by_design):
                 stats = replace(stats, **part)
-            pair = _family_pair(comparison, stats)
-            assert isinstance(pair, FamilyPair)
-            (difference,) = differences(
-                [replace(pair, goal=None, looks=None)], resamples=options.resamples, seed=options.seed
-            )
+            sample = stats.sample
+            assert isinstance(sample, PairSample)
+            if comparison.folds:
+                numbers = [None if (fold := fold_of(a.run)) is None else fold.number for a, _ in there]
+                difference = on_common_patients(sample, numbers, shared_training(comparison.folds))
+            else:
+                pair = _family_pair(comparison, stats)
+                assert isinstance(pair, FamilyPair)
+                alone = [replace(pair, goal=None, looks=None)]
+                (difference,) = differences(alone, resamples=options.resamples, seed=options.seed)
         except MmadError as error:
             stats = replace(stats, why=str(error))
         found.append(
@@ -561,13 +567,8 @@ def _requests(work: Sequence[MemberFrame | Comparison]) -> list[PrefetchTask]:
 def _request(one: MemberFrame | Comparison) -> PrefetchTask | None:
     """The work as a helper process takes it; None where nothing can be computed."""
     if isinstance(one, MemberFrame):
-        return None if one.alone is None else PrefetchRequest(one.record, one.alone.kind)
-    requests = [
-        (PrefetchRequest(a.member, one.kind), PrefetchRequest(b.member, one.kind))
-        for a, b in one.pairs
-        if a.member is not None and b.member is not None
-    ]
-    return PairRequest(tuple(requests), tuple(one.by_design), folded=bool(one.folds))
+        return None if one.alone is None else run_task(one.record, one.alone.kind)
+    return pair_task(one)
 
 
 class _StatisticsBuilder:

@@ -178,7 +178,7 @@ def evaluate(
             clinical columns by name and unit; statistics and the operating point stay those of the run's own data set.
         labels: of that data set, mapped to the run's findings, where their names differ.
         ensemble: of all seeds of ``ablation/setting/arm`` together, by weighted box fusion: another detector than any
-            of its runs, and never the estimand. Masks are not fused.
+            of its runs, and never the estimand. With ``on``, of all folds, too. Masks are not fused.
         rerun: run the network again even if its detections are stored.
         device: where the network runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         data: where the data set lies now, if it was moved.

@@ -319,8 +319,9 @@ the kept detections, once, and cached in the database; runs with a mask head hav
 name or by --map, clinical columns by name and unit. The operating point stays the one of the run's own validation. An
 ablation is evaluated on the data sets that its file declares as [[external]], too.
 
---ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights).
-It is a detector of its own, never the estimand, and takes no verdict. Masks are not fused.
+--ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights);
+with --on those of all folds, too. It is a detector of its own, never the estimand, and takes no verdict. Masks are not
+fused.
 
 --by COLUMN parts the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
 
@@ -385,7 +386,7 @@ def evaluate(
     from mmad.analysis.external import outside_target
     from mmad.analysis.json import plain_evaluation
     from mmad.analysis.metrics import has_masks
-    from mmad.analysis.targets import NEVER_THE_ESTIMAND, DetectionStore, ensemble_of, evaluation_target
+    from mmad.analysis.targets import DetectionStore, ensemble_note, ensemble_of, evaluation_target
     from mmad.evaluation.operating_points import check_scores
 
     scores = numbers("--score-thresholds", score_thresholds)
@@ -395,7 +396,7 @@ def evaluate(
     detections = DetectionStore(data)
     left_out: list[str] = []
     with open_store(db) as store:
-        found = _groups(store, runs, ensemble=ensemble)
+        found = _groups(store, runs, ensemble=ensemble, across_folds=on is not None)
         wholes = [[evaluation_target(store, one, asked) for one in group] for asked in options for group in found]
         if on is not None:
             wholes = [[outside_target(store, detections, one, on, mapped) for one in whole] for whole in wholes]
@@ -432,20 +433,20 @@ def evaluate(
         )
     else:
         _print_evaluations(done, per_class=per_class)
-        if ensemble:
-            console().print(NEVER_THE_ESTIMAND)
+        for note in dict.fromkeys(ensemble_note(one) for one in made if one.seeds):
+            console().print(note)
     for problem in left_out:
         print(f"mmad: not evaluated on external data: {problem}", file=sys.stderr)
     if left_out:
         raise typer.Exit(2)
 
 
-def _groups(store: Store, names: Sequence[str], *, ensemble: bool) -> list[list[FoundRun]]:
-    """The runs that are named, each by itself or an arm's seeds together."""
+def _groups(store: Store, names: Sequence[str], *, ensemble: bool, across_folds: bool) -> list[list[FoundRun]]:
+    """The runs that are named, each by itself or an arm's seeds together, ``across_folds`` those of all folds."""
     from mmad.store.lookup import find_ensembles, find_runs
 
     if ensemble:
-        return [group for name in names for group in find_ensembles(store, name)]
+        return [group for name in names for group in find_ensembles(store, name, across_folds=across_folds)]
     return [[one] for one in {one.run.key: one for name in names for one in find_runs(store, name)}.values()]
 
 

@@ -29,6 +29,7 @@ class OutsideData:
         unlabelled: findings of the detector that nobody looked for there: what it detects of them is left out.
         notes: what differs.
         read: reads it. DataError where it is gone or changed.
+        shared: how many of its images are the run's data set's, too.
     """
 
     name: str
@@ -39,6 +40,7 @@ class OutsideData:
     unlabelled: tuple[str, ...]
     notes: tuple[str, ...]
     read: Callable[[], DataSet]
+    shared: int = 0
 
     @functools.cached_property
     def dataset(self) -> DataSet:
@@ -126,7 +128,7 @@ def outside_data(
     text = json.dumps([content.content, sorted(mapped.items())])
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     names = (name or other.name, other.name, path, mapped)
-    return OutsideData(*names, fingerprint, unlabelled, tuple(notes), lambda: dataset)
+    return OutsideData(*names, fingerprint, unlabelled, tuple(notes), lambda: dataset, shared)
 
 
 def _own(path: Path) -> DataError:

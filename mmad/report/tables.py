@@ -17,6 +17,7 @@ from mmad.analysis.comparison import (
     ESTIMAND,
     ESTIMAND_OF_FOLDS,
     NOTHING_REGISTERED,
+    OUTSIDE_FOLDS,
     Comparison,
     ComparisonTable,
     Conditions,
@@ -42,7 +43,7 @@ from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIAL, TRIALS
-from mmad.config.tuning import best_of
+from mmad.config.tuning import best_of, same
 from mmad.data.flow import Acquired, in_source
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
@@ -329,7 +330,8 @@ def external_pairs_table(known: Known, name: str = "external-pairs", **more: Any
         Shown("setting", "Setting", "text"), Shown("external", "External data", "text", below="missing"),
         Shown("patients", "Patients", "whole"), *_arm_heads(known, sides, "External AP"),
     )  # fmt: skip
-    note = f"{_ON_EXTERNAL} No verdict; each interval is of one pair. {_BY_PREVALENCE}"
+    folds = f" {OUTSIDE_FOLDS}" if any(row.folds for row, _ in known) else ""
+    note = f"{_ON_EXTERNAL} No verdict; each interval is of one pair.{folds} {_BY_PREVALENCE}"
     return ReportTable.of(name, "On external data", columns, rows, shown=shown, note=note, **more)
 
 
@@ -482,23 +484,30 @@ def trials_table(section: AblationSection) -> ReportTable:
         Column("_setup", "all of them in words"),
         Column("status", "of the run"),
         Column("val_ap", "validation AP of the kept checkpoint", FRACTION),
-        Column("chosen", "yes for the setup that the arm is trained with in this setting, once all trials have ended"),
+        Column(
+            "chosen",
+            "yes for the setup that the arm is trained with in this setting, once all trials have ended; "
+            "no for a higher AP that came after that",
+        ),
     )
     groups: dict[tuple[str, str], list[MemberFrame]] = {}
     for member in section.frame.members if search else ():
         groups.setdefault((member.record.setting.partition(TRIAL)[0], member.record.arm), []).append(member)
     rows: list[Row] = []
-    for trials in groups.values():
+    for place, trials in groups.items():
         figures = [one.alone.val_ap if one.alone is not None else None for one in trials]
         ended = all(one.run.record.status in ("finished", "failed") for one in trials)
         best = best_of(figures) if ended and len(trials) == search.get("trials") else None
+        tuned = section.frame.tuned.get(place)
+        alike = [tuned is not None and all(same(one.setup.get(f), tuned.get(f)) for f in fields) for one in trials]
+        chosen = alike.index(True) if any(alike) else best
         for number, (one, figure) in enumerate(zip(trials, figures, strict=True)):
             values = [value if isinstance(value, int | float) else str(value) for value in map(one.setup.get, fields)]
             words = ", ".join(
                 f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                 for name, value in zip(fields, values, strict=True)
             )
-            said = "yes" if number == best else ""
+            said = "yes" if number == chosen else "no" if number == best else ""
             rows.append((*of_member(one, section.frame), *values, words, one.run.record.status, figure, said))
     return ReportTable.of(
         file_stem(record.name, "trials"), "Trials", columns, rows,
@@ -506,7 +515,8 @@ def trials_table(section: AblationSection) -> ReportTable:
             Shown("setting", "Trial", "text", anchor="_anchor"), Shown("arm", "Arm", "text"),
             Shown("_setup", "Setup", "text"), Shown("val_ap", "Val AP"), Shown("chosen", "Chosen", "text"),
         ),
-        note="Chosen is the highest validation AP of an arm in a setting; trials are not compared with each other.",
+        note="Chosen is the highest validation AP of an arm in a setting, no where that came when runs had begun with "
+        "another choice; trials are not compared with each other.",
     )  # fmt: skip
 
 

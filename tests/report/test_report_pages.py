@@ -17,14 +17,15 @@ from report_fixtures import WHEN, Sample
 from mmad.analysis.frames import load_frame
 from mmad.report import build
 from mmad.report.build import write_report
-from mmad.report.model import ReportModel, ablation_anchor, build_model, linked
+from mmad.report.model import PageForm, ReportModel, ablation_anchor, build_model, linked
 from mmad.report.writers.html import render_pages
 
 LATER = WHEN.replace(year=2023)
 
 
 def pages_of(model: ReportModel) -> dict[str, Page]:
-    return {file: Page(text) for file, text in render_pages(model, "the report.html", "the report_pages")}
+    form = PageForm("the report.html", "the report_pages")
+    return {file: Page(text) for file, text in render_pages(model, form)}
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_many_runs_become_pages_by_default(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_page_of_an_ablation_has_no_time_stamp(model: ReportModel, sample: Sample) -> None:
     later = build_model(load_frame(sample.source), created=LATER, database=model.database)
-    now, then = (list(render_pages(one, "i.html", "p")) for one in (model, later))
+    now, then = (list(render_pages(one, PageForm("i.html", "p"))) for one in (model, later))
     assert now[:-1] == then[:-1]
     assert now[-1] != then[-1]
 

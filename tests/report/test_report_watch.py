@@ -22,7 +22,7 @@ from report_fixtures import _epoch
 from mmad.base.errors import ReportError
 from mmad.config.load import load_ablation
 from mmad.config.runs import DataSource
-from mmad.report.model import ReportModel
+from mmad.report.model import PageForm, ReportModel
 from mmad.report.watch import live, settle, still, watch
 from mmad.report.writers.html import render_html, render_pages
 from mmad.store.claims import Owner
@@ -193,7 +193,7 @@ def test_hostile_words_cannot_pass_for_the_refresh(hostile_page: str) -> None:
 def test_linked_pages_become_static_with_the_overview_and_other_files_do_not_change(
     model: ReportModel, tmp_path: Path
 ) -> None:
-    plain = dict(render_pages(model, "index.html", "index_pages"))
+    plain = dict(render_pages(model, PageForm("index.html", "index_pages")))
     (tmp_path / "index_pages").mkdir()
     for name, text in plain.items():
         (tmp_path / name).write_text(live(text, 5), "utf-8")
@@ -216,6 +216,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_it_follows_another_process_that_trains_and_ends_with_it(tmp_path: Path) -> None:
     queue(tmp_path)
     command = start(tmp_path, "--watch", "--every", "1", "--until-done", "--out", "r.html", "--no-log")
@@ -237,6 +238,7 @@ def test_it_follows_another_process_that_trains_and_ends_with_it(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_ctrl_c_ends_it_with_130_and_a_static_page(tmp_path: Path) -> None:
     queue(tmp_path)
     command = start(tmp_path, "--watch", "--json", "--html", "--out", "r.html", "--csv", "tables")
