@@ -678,7 +678,8 @@ def controls(
             out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
     if several and missing is not None:
         arms = missing_by_arm([_evaluated(target, target.name, controls=tuple(made)) for target, made in found])
-        print_table(out, arms, f"{arms.title}. {arms.note}")
+        if arms.rows:
+            print_table(out, arms, f"{arms.title}. {arms.note}")
 
 
 def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:

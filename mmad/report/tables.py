@@ -1201,7 +1201,7 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
 
 
 def missing_by_arm(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
-    """AP with values missing, of each arm as it was trained: means over its seeds."""
+    """AP with values missing, of arms trained otherwise side by side: means over their seeds; of one arm nothing."""
     columns = (
         Column("setting", "setting of the ablation"), Column("mechanism", "what decides which values are missing"),
         Column("share", "of the values, columns or records that are missing", FRACTION),
@@ -1217,7 +1217,8 @@ def missing_by_arm(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
             found.setdefault((setting, "", 0.0, arm, "nothing"), {})[key] = one.drop.before
             found.setdefault(named, {})[key] = one.drop.after
     rows: list[Row] = []
-    for (*which, words), of in found.items():
+    several = len({arm for _, _, _, arm, _ in found}) > 1
+    for (*which, words), of in found.items() if several else ():
         if len(of) < len(found[which[0], "", 0.0, which[3], "nothing"]):
             continue  # another mean than of all the seeds beside it
         deviation = stdev(of.values()) if len(of) > 1 else None
