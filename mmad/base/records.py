@@ -316,8 +316,8 @@ class AnalysisRecord:
     """One row of the store's analyses: a result computed from stored detections, and all that decides it.
 
     ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement``,
-    ``diagnosis``, ``cohort``, ``figure``, ``section``, ``control``, ``note`` or ``registration``; ``key`` the SHA-256
-    of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    ``diagnosis``, ``cohort``, ``flow``, ``figure``, ``section``, ``control``, ``note`` or ``registration``; ``key`` the
+    SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
     """
 
     kind: str

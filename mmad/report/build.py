@@ -82,6 +82,7 @@ def write_report(
     against: str | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
+    by: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
@@ -105,6 +106,7 @@ def write_report(
         against: another database, or a date of which this one's finished runs are compared with those of today.
         every: seconds after which a watched page reloads itself; None for a static page.
         provenance: ``full`` says on which host, in which folders and by which command each run was trained.
+        by: columns whose parts of the test split are compared, as ``mmad compare --by``; those of earlier are kept.
         progress: is called with (done, total) runs.
 
     Raises:
@@ -117,7 +119,7 @@ def write_report(
     if provenance not in get_args(Provenance):
         raise ReportError(f"unknown {provenance!r}", where="provenance", hint="choose brief or full")
     records = load_records(source, ablations, data)
-    asked = ModelOptions(data, options, pictures, provenance)
+    asked = ModelOptions(data, options, pictures, provenance, tuple(dict.fromkeys(by)))
     maker = ModelMaker(source, records, asked, created=created or now(), database=database)
     beside: Against | None = None
     if against is not None and maker.store is not None:
