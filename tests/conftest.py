@@ -6,6 +6,7 @@ ten times as many.
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import os
@@ -155,6 +156,24 @@ def _no_helpers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (prefetch, rendering):
             patch.setattr(module, "usable_cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _built_once() -> Iterator[None]:
+    """Build the commands of ``mmad`` once, unless they are to complete words: a process of a user calls one."""
+    import typer.main
+
+    from mmad.cli import app as command_line
+
+    build, built = typer.main.get_command, functools.cache(typer.main.get_command)
+
+    def once(part: Any) -> Any:
+        lasting = part is command_line.app and command_line.VARIABLE not in os.environ
+        return built(part) if lasting else build(part)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", once)
         yield
 
 
