@@ -21,12 +21,22 @@ from pydantic import ValidationError
 
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
 from mmad.base.errors import DataError, EvaluationError
-from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
+from mmad.base.formatting import (
+    DASH,
+    decimal,
+    direction,
+    interval,
+    level_words,
+    p_value,
+    plural,
+    short_key,
+    signed,
+)
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol, without_fold
-from mmad.config.runs import TRIAL, TRIALS
+from mmad.config.runs import TRIAL, TRIALS, file_name
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import pretraining_data, seen_in_pretraining
 from mmad.data.dataset import TOML, UNKNOWN
@@ -423,17 +433,13 @@ class Registration:
 
 
 def registration_of(
-    file: AblationRecord,
-    runs: Iterable[ComparedRun],
-    first_epochs: Mapping[str, datetime],
-    trials: Iterable[MemberRecord] = (),
+    file: AblationRecord, seen: Iterable[MemberRecord], first_epochs: Mapping[str, datetime]
 ) -> Registration | None:
-    """What is registered of an ablation; None where nothing is, or this version cannot read it.
+    """What the file of an ablation registered; None where nothing is, or this version cannot read it.
 
     Args:
-        runs: of its members.
+        seen: of ``members_seen``: the pair's among them show its test figures.
         first_epochs: when the first epoch of each run, by key, was committed.
-        trials: of the search for its arms' setups: the pair's show test figures, too.
     """
     declared = [one for one in file.registrations if one.content is not None]
     try:
@@ -443,15 +449,8 @@ def registration_of(
     if not read:
         return None
     now = read[-1]
-    keys = {
-        one.run.key
-        for one in runs
-        if one.member is not None and setting_of(one.member, one.run) == now.setting and one.member.arm in now.compare
-    }
-    for trial in trials:
-        name = trial.setting.rpartition(TRIAL)[0]
-        if now.setting in (name, without_fold(name)) and trial.arm in now.compare:
-            keys.add(trial.key)
+    names = ((one, one.setting.partition(TRIAL)[0]) for one in seen if one.arm in now.compare)
+    keys = {one.key for one, name in names if now.setting in (name, without_fold(name))}
     began = sorted(first_epochs[key] for key in keys if key in first_epochs)
     dated = zip(declared, read, strict=True)
     before = [hypothesis for one, hypothesis in dated if not began or one.created <= began[0]]
@@ -639,6 +638,12 @@ class Comparison:
         return None if found is None else found.ap
 
     @property
+    def level(self) -> float:
+        """Of the interval of ``difference``."""
+        found = None if self.statistics is None else self.statistics.difference
+        return LEVEL if found is None else found.level
+
+    @property
     def p(self) -> float:
         """Two-sided, adjusted over the pairs of the ablation; below 0.05 where the interval leaves 0 out, else NaN."""
         found = None if self.statistics is None else self.statistics.difference
@@ -736,14 +741,12 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        found = None if self.statistics is None else self.statistics.difference
-        level = level_words(LEVEL if found is None else found.level)
         return html_rows(
             {
                 "comparison": f"{self.names[1]} against {self.names[0]}",
                 "verdict": self.verdict,
                 "in words": self.sentence,
-                f"difference in AP [{level}]": DASH
+                f"difference in AP [{level_words(self.level)}]": DASH
                 if self.difference is None
                 else interval(self.difference, sign=True),
                 "p": p_value(self.p),
@@ -925,14 +928,14 @@ def compare_pairs(
     kind: CheckpointKind | None = None,
     split: Split = "test",
     first_epochs: Mapping[str, datetime] | None = None,
-    trials: Iterable[MemberRecord] = (),
+    seen: Iterable[MemberRecord] = (),
 ) -> tuple[Comparison | NotComparable, ...]:
     """Every pair of arms that an ablation compares, setting by setting, as far as ``runs`` has both.
 
     Args:
         runs: of the ablation's members, in their order.
         first_epochs: when the first epoch of each run, by key, was committed.
-        trials: of the search for its arms' setups (``trials_in``).
+        seen: members that show test figures of what the file registered (``members_seen``).
     """
     if file.name.endswith(TRIALS):  # of different setups, which a search compares by validation alone
         return ()
@@ -952,14 +955,15 @@ def compare_pairs(
     looks = looks_of(file, runs)
     comparisons = [one for one in found if isinstance(one, Comparison)]
     late = 0 if looks else _late_runs(runs, comparisons, first_epochs or {})
-    registration = registration_of(file, runs, first_epochs or {}, trials)
+    registration = registration_of(file, seen, first_epochs or {})
 
     def known(one: Comparison) -> Comparison:
         if registration is None:
             return replace(one, late=late, looks=looks)
         asked = registration.hypothesis
         same = (one.setting, one.reference, one.other, one.kind) == (asked.setting, *asked.compare, one.primary)
-        primary = same and split == "test" and "withdrawn" not in registration.changed
+        own = file.name == file_name(file.name) and all(run.as_asked for pair in one.pairs for run in pair)
+        primary = same and own and split == "test" and "withdrawn" not in registration.changed
         return replace(one, late=late, looks=looks, registration=replace(registration, primary=primary))
 
     return tuple(known(one) if isinstance(one, Comparison) else one for one in found)
@@ -971,9 +975,21 @@ def trials_of(file: AblationRecord) -> int:
     return trials if isinstance(trials, int) and not file.name.endswith(TRIALS) else 0
 
 
-def trials_in(ablations: Iterable[AblationRecord], name: str) -> tuple[MemberRecord, ...]:
-    """The trials of the search for the setups of the ablation ``name``."""
-    return next((one.members for one in ablations if one.name == name + TRIALS), ())
+def members_seen(ablations: Iterable[AblationRecord], name: str) -> tuple[MemberRecord, ...]:
+    """Who shows test figures of what the file of the ablation ``name`` registered: its own members, and its trials."""
+    own = file_name(name)
+    return tuple(member for one in ablations if one.name in (own, own + TRIALS) for member in one.members)
+
+
+def registered_of(store: Store, ablations: Sequence[AblationRecord]) -> Registration | None:
+    """What the first of some ``ablations`` that registered anything did: for a comparison that is not its own."""
+    everything = store.ablations()
+    for file in ablations:
+        seen = members_seen(everything, file.name)
+        found = registration_of(file, seen, store.first_epochs([one.key for one in seen]))
+        if found is not None:
+            return found
+    return None
 
 
 def search_of(file: AblationRecord) -> Mapping[str, Any]:
@@ -1019,7 +1035,7 @@ def compare_stored(
     options = options or EvaluationOptions()
     ablations = store.ablations()
     (file,) = (a for a in ablations if a.name == ablation)
-    found, trials = member_summaries(store, ablation), trials_in(ablations, ablation)
+    found, seen = member_summaries(store, ablation), members_seen(ablations, ablation)
     files = {path: DataFile.of(data or path) for path in {one.run.dataset_path for one in found}}
     versions = store.latest_versions([one.run.key for one in found])
     runs = [
@@ -1033,8 +1049,8 @@ def compare_stored(
         )
         for one in found
     ]
-    first = store.first_epochs([*(one.run.key for one in runs), *(one.key for one in trials)])
-    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split, first_epochs=first, trials=trials)
+    first = store.first_epochs(list({one.run.key for one in runs} | {one.key for one in seen}))
+    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split, first_epochs=first, seen=seen)
 
 
 @dataclass(frozen=True)
@@ -1191,7 +1207,7 @@ def verdict_of(found: Comparison) -> Verdict | None:
         about = _of_folds if difference.folds else _of_networks if difference.seeds == 1 else _of_arms
         said = about(found, difference)
     reasons, sentence = list(said.reasons), said.sentence
-    if found.registration is not None and not barred:
+    if found.registration is not None and not (barred and found.registration.primary):
         code, sentence = _as_registered(found.registration, said)
         reasons.append(code)
     if found.looks is not None and difference.seeds > 1:
@@ -1276,7 +1292,7 @@ def _as_registered(registration: Registration, said: Verdict) -> tuple[str, str]
 
 def _inner(sentence: str) -> str:
     """A sentence after a colon; one that begins with an arm's name stays as it is."""
-    own = sentence.startswith(("Trained so", "These two networks", "Not settled"))
+    own = sentence.startswith(("Trained so", "These two networks", "Not settled", "No verdict"))
     return sentence[0].lower() + sentence[1:] if own else sentence
 
 
@@ -1373,11 +1389,6 @@ def _figure(found: Comparison, difference: Difference, *, word: Word = "not sett
         ap = Interval(-ap.value, -ap.high, -ap.low)
     level = "" if difference.level == LEVEL else f" ({level_words(difference.level)})"
     return f"{interval(ap, sign=sign)}{level} {_measure(found)}"
-
-
-def level_words(level: float) -> str:
-    """``97.5 %``."""
-    return f"{100 * level:g} %"
 
 
 def _measure(found: Comparison) -> str:
@@ -1549,7 +1560,9 @@ class Benefit:
         timing = f" {self.against[0].timing}" if self.against[0].timing else ""
         if self.helps:
             figures = " and ".join(f"{lead.of} by {lead.figure}" for lead in self._leads)
-            claim = f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
+            told = " (exploratory)" if any(one.registration is not None for one in self.against) else ""
+            ahead = f"{self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
+            claim = f"Clinical data help{told}: {ahead}"
         else:
             figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
             claim = f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotComparable, compare_pairs, trials_in
+from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotComparable, compare_pairs, members_seen
 from mmad.analysis.targets import setting_of
 from mmad.base.errors import ReportError, StoreError
 from mmad.base.records import (
@@ -152,13 +152,13 @@ class MemberFrame:
 class AblationFrame:
     """A family of settings and its members, in the file's order; ``first_epochs``: when each run had its first.
 
-    ``trials`` are of the search for its arms' setups.
+    ``seen`` are the members that show test figures of what the file registered.
     """
 
     record: AblationRecord
     members: tuple[MemberFrame, ...]
     first_epochs: Mapping[str, datetime] = field(default_factory=dict)
-    trials: tuple[MemberRecord, ...] = ()
+    seen: tuple[MemberRecord, ...] = ()
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -172,7 +172,7 @@ class AblationFrame:
     def comparisons(self) -> tuple[Comparison | NotComparable, ...]:
         """Every pair of arms that the ablation compares, setting by setting."""
         runs = [member.compared for member in self.members]
-        return compare_pairs(self.record, runs, first_epochs=self.first_epochs, trials=self.trials)
+        return compare_pairs(self.record, runs, first_epochs=self.first_epochs, seen=self.seen)
 
     def of(self, setting: str, arm: str) -> tuple[MemberFrame, ...]:
         return tuple(m for m in self.members if m.setting == setting and m.record.arm == arm)
@@ -249,7 +249,7 @@ def load_records(source: ReportSource, names: Sequence[str] = (), data: Path | N
         AblationFrame(
             a,
             tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs),
-            trials=trials_in(everything, a.name),
+            seen=members_seen(everything, a.name),
         )
         for a in ablations
     )
@@ -262,7 +262,7 @@ def with_measured(source: ReportSource, frame: ReportFrame, *, epochs: bool = Tr
     curves = source.all_epochs(keys) if epochs else {}
     evaluations, checkpoints = source.all_evaluations(keys), source.all_checkpoints(keys)
     counts = source.all_parameter_counts(keys)
-    first = source.first_epochs([*keys, *(trial.key for one in frame.ablations for trial in one.trials)])
+    first = source.first_epochs(list({*keys, *(member.key for one in frame.ablations for member in one.seen)}))
     runs = {
         run.key: replace(
             run,

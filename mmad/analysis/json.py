@@ -192,6 +192,7 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "images": difference and difference.images,
         "patients": difference and difference.patients,
         "ap": difference and _interval(difference.ap),
+        "level": difference and difference.level,
         "ar": difference and _interval(difference.ar),
         "per_class": [
             {"label": label, "ap": _interval(ap), "ar": _interval(ar)}
@@ -313,6 +314,7 @@ def plain_verdicts(comparisons: Sequence[Comparison]) -> list[JsonValue]:
             "reasons": list(one.reasons),
             "words": one.sentence,
             "ap": None if one.difference is None else _interval(one.difference),
+            "level": one.level,
             "p": to_json_value(one.p),
         }
         for one in comparisons

@@ -205,14 +205,21 @@ def folded_sample_of(
     by_design: Iterable[str] = (),
 ) -> FoldedSample:
     """Two arms fold by fold, and in each seed by seed; arguments and errors as of ``sample_of``."""
+    return over_each_fold(pairs, lambda part: sample_of(store, detections, part, options, by_design))
+
+
+def over_each_fold(
+    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    sample: Callable[[Sequence[tuple[EvaluationTarget, EvaluationTarget]]], PairSample],
+) -> FoldedSample:
+    """The ``sample`` of the pairs of each fold."""
     folds: dict[Fold, list[tuple[EvaluationTarget, EvaluationTarget]]] = {}
     for pair in pairs:
         fold = fold_of(pair[0].run)
         assert fold is not None
         folds.setdefault(fold, []).append(pair)
-    samples = tuple(sample_of(store, detections, part, options, by_design) for part in folds.values())
     of = next(iter(folds)).of
-    return FoldedSample(samples, of, held_out_ratio(of))
+    return FoldedSample(tuple(map(sample, folds.values())), of, held_out_ratio(of))
 
 
 def sample_of(

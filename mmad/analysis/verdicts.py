@@ -23,6 +23,7 @@ from mmad.analysis.comparison import (
     PairStatistics,
     compare,
     compare_stored,
+    registered_of,
     trials_of,
 )
 from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
@@ -35,6 +36,7 @@ from mmad.analysis.metrics import (
     Profile,
     agreement_of,
     folded_sample_of,
+    over_each_fold,
     pair_statistics,
     run_statistics,
     sample_of,
@@ -118,6 +120,9 @@ def compare_arms(
     family: list[Comparison] = []
     if file is not None:
         found, family = _pairs_beside(store, file.name, found, options, detections.data)
+    if found.registration is None:  # a part of what was registered, or two ablations' runs
+        names = {member.ablation for side in meant for run in side for member in run.members}
+        found = replace(found, registration=registered_of(store, [a for a in store.ablations() if a.name in names]))
     (settled, *_) = _as_family(
         [(found, measured), *((one, _sampled(store, detections, one, options)) for one in family)], options
     )
@@ -340,7 +345,7 @@ def comparison_targets(
 
 
 #: Cheap late fusion of the reference against the other arm, or why there is none.
-_LateFusion = Callable[[Comparison], PairSample | str]
+_LateFusion = Callable[[Comparison], PairSample | FoldedSample | str]
 
 
 def _as_family(
@@ -364,8 +369,7 @@ def _as_family(
     for setting, arm in permuted:
         if late is not None and (setting, arm, "none") in who:
             n = who.index((setting, arm, "none"))
-            folded = isinstance(family[n], FoldedPair)
-            sample = "not known over folds" if folded else late(found[places[n]][0])
+            sample = late(found[places[n]][0])
             lates[places[n]] = sample if isinstance(sample, str) else _mean_difference(family, [n], sample)
     return [
         replace(stats, difference=settled.get(n), permutations=means.get(n), late_fusion=lates.get(n))
@@ -383,9 +387,11 @@ def _late_fusion(
     if options.split != "test":
         return None
 
-    def of(comparison: Comparison) -> PairSample | str:
+    def of(comparison: Comparison) -> PairSample | FoldedSample | str:
         try:
             pairs = comparison_targets(store, comparison, options, known)
+            if comparison.folds:
+                return over_each_fold(pairs, lambda part: late_fusion(store, detections, part, options))
             return late_fusion(store, detections, pairs, options)
         except MmadError as error:
             return str(error)
@@ -394,9 +400,14 @@ def _late_fusion(
 
 
 def _mean_difference(
-    family: Sequence[FamilyPair | FoldedPair], places: Sequence[int], sample: PairSample | None = None
+    family: Sequence[FamilyPair | FoldedPair], places: Sequence[int], sample: PairSample | FoldedSample | None = None
 ) -> MeanDifference:
-    """Of the pairs at ``places`` of a family, which are of one arm: all over folds, or none of them."""
+    """Of the pairs at ``places`` of a family, which are of one arm: all over folds, or none of them.
+
+    ``sample`` stands in place of the one pair's.
+    """
+    if isinstance(sample, FoldedSample):
+        return folded_mean_difference([sample])
     folded = [one.sample for one in (family[n] for n in places) if isinstance(one, FoldedPair)]
     if folded:
         return folded_mean_difference(folded)

@@ -129,9 +129,11 @@ class Evaluation:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from mmad.analysis.comparison import conditions_of, html_rows
-        from mmad.base.formatting import interval
+        from mmad.base.formatting import interval, level_words
+        from mmad.evaluation.resampling import LEVEL
 
-        rows = {"AP [95 %]": interval(self.ap), "AR [95 %]": interval(self.ar)}
+        level = level_words(LEVEL)
+        rows = {f"AP [{level}]": interval(self.ap), f"AR [{level}]": interval(self.ar)}
         size = {"images": self.measured.images, "patients": self.measured.patients}
         return html_rows({"run": self.name, **rows, **size, **conditions_of(self.target).words()})
 

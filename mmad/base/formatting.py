@@ -74,6 +74,11 @@ def bounds(
     return f"[{form(low, digits)}, {form(high, digits)}]"
 
 
+def level_words(*levels: float) -> str:
+    """Of an interval ``97.5 %``; of intervals of several levels ``95 % or 97.5 %``."""
+    return " or ".join(f"{100 * level:g} %" for level in sorted(set(levels)))
+
+
 def p_value(p: float) -> str:
     """Three decimals, and ``< 0.001`` below them."""
     if math.isnan(p):

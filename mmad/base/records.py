@@ -295,7 +295,7 @@ class RegistrationRecord:
 class AblationRecord:
     """One row of the store's ablations; ``compare`` holds pairs (reference arm, other arm).
 
-    ``registrations`` are the hypotheses that its file declared, oldest first.
+    ``registrations`` are the hypotheses that its file declared, oldest first, also of a variant.
     """
 
     name: str

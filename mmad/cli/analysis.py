@@ -119,10 +119,10 @@ Runs of unequal data, protocol, epochs, schedule or starting weights cannot be c
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, folds, checkpoint, split, overlap,
-threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
-p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
-by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement, studies,
-external, interactions, note}], "refused": [{setting, reference, other, reason}]}.
+threshold, max_detections, proposals, differs_by_design, images, patients, ap, level, ar, per_class, p, family,
+ap_pointwise, p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons,
+words, by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement,
+studies, external, interactions, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 

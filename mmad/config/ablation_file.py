@@ -420,14 +420,14 @@ class PhantomTable(BaseModel):
         256,
         ge=64,
         le=4096,
-        description="Width of the images where they are not square; left out, image_size.",
+        description="Width of images that are not square.",
         json_schema_extra=unit("px"),
     )
     height: int = Field(
         256,
         ge=64,
         le=4096,
-        description="Height of the images where they are not square; left out, image_size.",
+        description="Height of images that are not square.",
         json_schema_extra=unit("px"),
     )
 

@@ -70,7 +70,7 @@ class TrainingProtocol(BaseModel):
         0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation."
     )
     threads: Annotated[int, affects("training", "speed")] = Field(
-        1, ge=1, le=1024, description="Threads of one run on the CPU; other numbers of threads give other bits."
+        1, ge=1, le=1024, description="Threads of one run on the CPU; other numbers give other bits."
     )
     weights: Annotated[str, affects("training", idle=when(pretrained=False))] = Field(
         "imagenet",
@@ -96,7 +96,7 @@ class TrainingProtocol(BaseModel):
         None,
         ge=1,
         le=1_000_000,
-        description="A trial: no pass, training or evaluation, takes more batches than this; none takes all of them.",
+        description="A trial: most batches of a pass, training or evaluation.",
         json_schema_extra={"unit": "batches"},
     )
     replicate: Annotated[int, affects("training", idle=ALWAYS)] = Field(

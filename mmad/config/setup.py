@@ -58,21 +58,17 @@ class ModelSetup(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=False)
 
     # identity and paths: printed by the log, no part of a run's content
-    name: str = Field("", description="Name printed in headings and checkpoint names; empty takes the arm's name.")
-    best_ar_val_model_path: str | None = Field(
-        None, description="Checkpoint with the best validation AR, filled after a run."
-    )
-    best_ap_val_model_path: str | None = Field(
-        None, description="Checkpoint with the best validation AP, filled after a run."
-    )
-    final_model_path: str | None = Field(None, description="Checkpoint of the last epoch, filled after a run.")
+    name: str = Field("", description="Name in headings and of checkpoints; empty: the arm's.")
+    best_ar_val_model_path: str | None = Field(None, description="Best-AR checkpoint, filled after a run.")
+    best_ap_val_model_path: str | None = Field(None, description="Best-AP checkpoint, filled after a run.")
+    final_model_path: str | None = Field(None, description="Final checkpoint, filled after a run.")
 
     # what is trained
     use_clinical: Annotated[bool, affects("architecture", "training", "speed")] = Field(
         False, description="Read the clinical columns beside the image."
     )
     use_custom_model: Annotated[bool, affects("architecture", "training", "speed")] = Field(
-        True, description="The multimodal detector; false builds torchvision's own Mask R-CNN."
+        True, description="The multimodal detector; false: torchvision's own Mask R-CNN."
     )
     use_early_stop_model: Annotated[bool, affects("evaluation")] = Field(
         True, description="Keep the best-AP and best-AR checkpoints beside the final one."
@@ -82,15 +78,15 @@ class ModelSetup(BaseModel):
     )
     measure_test: Annotated[bool, affects("evaluation", "speed")] = Field(
         True,
-        description="Measure the test split every epoch; false measures it only where an epoch becomes best or last.",
+        description="Measure the test split every epoch; false: only where an epoch becomes best or last.",
     )
     dataset_mode: Annotated[Literal["normal", "unified", "full"], affects("training", "evaluation", "speed")] = Field(
         "unified",
-        description="One sample per reading (normal), per image (unified), or every reading without clinical data (full).",
+        description="A sample is a reading (normal), an image (unified), or a reading without clinical data (full).",
     )
     era: Annotated[Era | None, BeforeValidator(_none_word), affects("architecture", "training", idle=NO_ERA)] = Field(
         None,
-        description="Form of the clinical branch; none derives it: clinical_expand_conv_channels given is C, FPN with fuse_depth 0 is B, else A.",
+        description="Form of the clinical branch; none: C if clinical_expand_conv_channels is given, B for FPN with fuse_depth 0, else A.",
     )
 
     # image branch
@@ -109,13 +105,13 @@ class ModelSetup(BaseModel):
     )
     image_input: Annotated[Literal["xray", "training_mean"], affects("training", "evaluation"), Later("xray")] = Field(
         "xray",
-        description="What the image branch sees: the X-ray, or in place of each the mean image of the training split (an arm that has the clinical values alone).",
+        description="What the image branch sees; the mean image of the training split leaves the clinical values alone.",
     )
     backbone_out_channels: Annotated[int, affects("architecture", "training", idle=when(has_pyramid=True))] = Field(
         16,
         ge=1,
         le=4096,
-        description="Width of the image map handed to the heads (no effect with FPN).",
+        description="Width of the image map that the heads read.",
         json_schema_extra=unit("channels"),
     )
     using_fpn: Annotated[bool, affects("architecture", "training", "speed", idle=TORCHVISION)] = Field(
@@ -125,20 +121,20 @@ class ModelSetup(BaseModel):
         None,
         ge=0,
         le=5,
-        description="With FPN: how many of the ResNet's five parts train, counted from the last; none trains 3, or all 5 from scratch.",
+        description="With FPN: how many of the ResNet's five parts train, from the last; none: 3, or 5 from scratch.",
         json_schema_extra=unit("layers"),
     )
     frozen_norm: Annotated[bool, affects("architecture", "training", "speed", idle=(when(has_pyramid=False), SWIN))] = (
         Field(
             True,
-            description="With FPN: the ResNet's BatchNorm is fixed, as in the log; false trains it.",
+            description="With FPN: the ResNet's BatchNorm is fixed, as in the log.",
         )
     )
     norm_momentum: Annotated[float | None, affects("training", idle=(SWIN, FIXED_NORM))] = Field(
         None,
         gt=0,
         le=1,
-        description="Momentum of the backbone's BatchNorm running statistics; none keeps the backbone's own (0.01 for mobilenet_v3, else 0.1).",
+        description="Momentum of BatchNorm's running statistics; none: the backbone's own (0.01 for mobilenet_v3, else 0.1).",
     )
 
     # clinical branch
@@ -152,39 +148,39 @@ class ModelSetup(BaseModel):
     clinical_num_len: Annotated[int | None, affects("training", idle=ALWAYS)] = Field(
         None,
         ge=0,
-        description="How many numeric clinical columns; none takes the data set's.",
+        description="How many numeric columns; none: the data set's.",
         json_schema_extra=unit("columns"),
     )
     clinical_numeric: Annotated[
         tuple[str, ...] | None, affects("architecture", "training", "evaluation", idle=IMAGE_ALONE)
-    ] = Field(None, description="Numeric clinical columns by name; none takes all of the data set.")
+    ] = Field(None, description="Numeric columns by name; none: all.")
     clinical_categorical: Annotated[
         tuple[str, ...] | None, affects("architecture", "training", "evaluation", idle=IMAGE_ALONE)
-    ] = Field(None, description="Categorical clinical columns by name; none takes all of the data set.")
+    ] = Field(None, description="Categorical columns by name; none: all.")
     clinical_values: Annotated[
         Literal["standardised", "standardised_all_splits", "raw"],
         affects("training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=()))),
     ] = Field(
         "standardised",
-        description="Numbers standardised with the training split's mean and deviation, with those of all splits as the log's later code did (normalise_clinical_num), or raw as the log did; missing values take the mean of the training split, or of all.",
+        description="Numbers standardised by the training split, by all splits (the log's later code, normalise_clinical_num), or raw (the log); a missing one takes the mean.",
     )
     clinical_missing_indicators: Annotated[
         bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, TOKENS, when(clinical_numeric=())))
     ] = Field(
         False,
-        description="One more number per numeric column: 1 where the value is missing, 0 where it is there.",
+        description="One more number per numeric column: 1 where the value is missing.",
     )
     clinical_unknown_slot: Annotated[
         bool,
         affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, TOKENS, when(clinical_categorical=()))),
-    ] = Field(False, description="A learned embedding for a category that is missing, in place of zeros.")
+    ] = Field(False, description="A learned embedding for a missing category, in place of zeros.")
     fusion: Annotated[
         Literal["era", "film", "daft", "gated_sum", "mmtm", "cross_attention", "late"] | OwnPart,
         affects("architecture", "training", "speed", idle=IMAGE_ALONE),
         Later("era"),
     ] = Field(
         "era",
-        description='How the clinical values join the image: the documented forms by era, a published form, or { use = "MODULE:CLASS", … } of your own (docs/parts.md).',
+        description='How the clinical values join the image: the documented forms (era), a published one, or { use = "MODULE:CLASS", … } of your own (docs/parts.md).',
     )
     clinical_encoder: Annotated[
         Literal["vector", "tokens"] | OwnPart | None,
@@ -192,7 +188,7 @@ class ModelSetup(BaseModel):
         Later(None),
     ] = Field(
         None,
-        description="What the fusion reads: one vector, a token per column, or a class of your own; none takes tokens for cross_attention, else the vector.",
+        description="What the fusion reads: one vector, a token per column, or a class of your own; none: tokens for cross_attention, else the vector.",
     )
     clinical_records: Annotated[
         Literal["true", "permuted", "constant", "missing"],
@@ -200,24 +196,24 @@ class ModelSetup(BaseModel):
         Later("true"),
     ] = Field(
         "true",
-        description="Whose record is read beside an image, in every split: the patient's own, another's of the same split (missing values move along), one constant record, or of the own one what is missing alone.",
+        description="Whose record is read: the patient's own, another's of the same split (missing values move along), a constant one, or of the own one what is missing alone.",
     )
     clinical_permutation: Annotated[
         int,
         affects("training", "evaluation", idle=(IMAGE_ALONE, unless(clinical_records="permuted"))),
         Later(0),
-    ] = Field(0, ge=0, lt=2**31, description="Which permutation of the records: another number, another one.")
+    ] = Field(0, ge=0, lt=2**31, description="Which permutation of the records.")
     clinical_dropout: Annotated[float, affects("training", idle=IMAGE_ALONE), Later(0.0)] = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Chance that a clinical value that is there is missing in a training step, drawn for every study and column anew in each epoch.",
+        description="Chance that a value is left out in a training step, drawn anew per study, column and epoch.",
     )
     clinical_dropout_of: Annotated[
         Literal["value", "record"],
         affects("training", idle=(IMAGE_ALONE, when(clinical_dropout=0.0))),
         Later("value"),
-    ] = Field("value", description="What clinical_dropout takes away: single values, or a study's whole record.")
+    ] = Field("value", description="What clinical_dropout takes: single values, or whole records.")
     clinical_expand_conv_channels: Annotated[
         int | None,
         affects(
@@ -268,7 +264,7 @@ class ModelSetup(BaseModel):
         Later(True),
     ] = Field(
         True,
-        description="Era A without FPN: the expansion and the encoder end in ReLU and dropout, as the log's did until early May 2022; false ends both in BatchNorm, as from 19 May.",
+        description="Era A without FPN: expansion and encoder end in ReLU and dropout, as in the log until early May 2022; false: in BatchNorm, as from 19 May.",
     )
     clinical_idle_network: Annotated[
         bool,
@@ -276,7 +272,7 @@ class ModelSetup(BaseModel):
         Later(True),
     ] = Field(
         True,
-        description="Era C with spatialise_clinical = false: build and count the second image network that nothing reads, as the log did until 25 May 2022; false leaves it out.",
+        description="Era C with spatialise_clinical = false: build and count the second image network that nothing reads, as the log did until 25 May 2022.",
     )
     fuse_conv_channels: Annotated[
         int, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C, when(fuse_layers={0, 1})))
@@ -284,7 +280,7 @@ class ModelSetup(BaseModel):
         32,
         ge=1,
         le=4096,
-        description="Width between era C's fuse convolutions, where the original took clinical_conv_channels; without effect in era A and in every logged run.",
+        description="Width between era C's fuse convolutions (the original's: clinical_conv_channels).",
         json_schema_extra=unit("channels"),
     )
     fuse_dropout_rate: Annotated[
@@ -301,29 +297,29 @@ class ModelSetup(BaseModel):
         4,
         ge=0,
         le=64,
-        description="Number of 3x3 fuse convolutions after the fusion (era A with FPN has one per level).",
+        description="3x3 convolutions after the fusion (era A with FPN has one per level).",
         json_schema_extra=unit("layers"),
     )
     fuse_stride: Annotated[Literal[1, 2], affects("training", "evaluation", "speed", idle=NOT_FUSED)] = Field(
         1,
-        description="Stride of the fuse convolutions; the log's was 2, which shrinks the fused map to 1x1 without FPN.",
+        description="Stride of the fuse convolutions; the log's 2 shrinks the map to 1x1 without FPN.",
     )
     fusion_strategy: Annotated[Literal["concat", "add"], affects("architecture", "training", idle=NOT_FUSED)] = Field(
-        "concat", description="How eras A and C join the image map and the clinical map (era B adds)."
+        "concat", description="How eras A and C join image map and clinical map (era B adds)."
     )
     fusion_residule: Annotated[bool, affects("training", "evaluation", "speed", idle=NOT_FUSED)] = Field(
         False,
         validation_alias=AliasChoices("fusion_residule", "fusion_residual"),
-        description='Add the image map and the clinical map to the fused map; needs fusion_strategy = "add" (also read as fusion_residual).',
+        description='Add both maps to the fused one; needs fusion_strategy = "add" (also read as fusion_residual).',
     )
     spatialise_clinical: Annotated[bool, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C))] = Field(
-        True, description="Era C: turn the vector into a clinical image and add its map to the image map."
+        True, description="Era C: turn the vector into a clinical image whose map joins the image's."
     )
     spatialise_method: Annotated[
         Literal["convs", "repeat"], affects("architecture", "training", idle=(*NO_ERA, NOT_SPATIALISED))
     ] = Field(
         "convs",
-        description="Era C: expand the vector to a clinical image that a second network reads (convs), or bring it to the width of each of the image's maps with a linear layer per map and repeat it at every cell.",
+        description="Era C: expand the vector to an image that a second network reads, or repeat it at every cell after a linear layer per map.",
     )
     pre_spatialised_layer: Annotated[
         Literal[False] | Annotated[int, Field(ge=1, le=64)],
@@ -331,11 +327,11 @@ class ModelSetup(BaseModel):
         affects("architecture", "training", idle=(*NO_ERA, NOT_SPATIALISED)),
     ] = Field(
         False,
-        description="Era C: how many stages of linear layer, BatchNorm and LeakyReLU the vector goes through, and one more linear layer, before it is spread out and joined to the RoIs; false is none.",
+        description="Era C: stages of linear layer, BatchNorm and LeakyReLU, and a linear layer, before the vector is spread out and joined to the RoIs.",
         json_schema_extra=unit("layers"),
     )
     add_clinical_to_roi_heads: Annotated[bool, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C))] = Field(
-        True, description="Era C: append the clinical vector to every RoI's features before fc6."
+        True, description="Era C: append the vector to every RoI's features before fc6."
     )
 
     # heads
@@ -353,7 +349,7 @@ class ModelSetup(BaseModel):
         32, ge=1, le=8192, description="Width of the box head's two linear layers.", json_schema_extra=unit("features")
     )
     box_head_dropout_rate: Annotated[float, affects("training", "speed", idle=TORCHVISION)] = Field(
-        0, ge=0, lt=1, description="Dropout between each linear layer of the box head and its ReLU."
+        0, ge=0, lt=1, description="Dropout before each ReLU of the box head."
     )
     box_loss: Annotated[
         Literal["smooth_l1"] | OwnPart,
@@ -361,7 +357,7 @@ class ModelSetup(BaseModel):
         Later("smooth_l1"),
     ] = Field(
         "smooth_l1",
-        description="Loss of the box head's deltas, summed over the boxes: torchvision's, or a class of your own.",
+        description="Loss of the box head's deltas, summed over the boxes; or a class of your own.",
     )
     use_mask: Annotated[bool, affects("architecture", "training", "evaluation", "speed", idle=TORCHVISION)] = Field(
         False, description="Mask head beside the box head."
@@ -372,21 +368,21 @@ class ModelSetup(BaseModel):
         256,
         ge=1,
         le=4096,
-        description="Width of the mask head (no effect without use_mask).",
+        description="Width of the mask head.",
         json_schema_extra=unit("channels"),
     )
     rpn_pre_nms_top_n_train: Annotated[int, affects("training", "speed")] = Field(
         2000,
         ge=1,
         le=100_000,
-        description="Best anchors per level that the RPN keeps before suppression, in training.",
+        description="Anchors per level that the RPN keeps before suppression, in training.",
         json_schema_extra=unit("proposals"),
     )
     rpn_pre_nms_top_n_test: Annotated[int, affects("evaluation", "speed")] = Field(
         1000,
         ge=1,
         le=100_000,
-        description="Best anchors per level that the RPN keeps before suppression, in evaluation.",
+        description="Anchors per level that the RPN keeps before suppression, in evaluation.",
         json_schema_extra=unit("proposals"),
     )
     rpn_post_nms_top_n_train: Annotated[int, affects("training", "speed")] = Field(
@@ -430,60 +426,60 @@ class ModelSetup(BaseModel):
         0.7,
         gt=0,
         le=1,
-        description="Overlap from which an anchor counts as a finding for the RPN's losses.",
+        description="Overlap from which an anchor is a finding for the RPN's losses.",
         json_schema_extra=unit("IoU"),
     )
     rpn_bg_iou_thresh: Annotated[float, affects("training")] = Field(
         0.3,
         gt=0,
         le=1,
-        description="Overlap below which an anchor counts as background for the RPN's losses.",
+        description="Overlap below which an anchor is background.",
         json_schema_extra=unit("IoU"),
     )
     box_fg_iou_thresh: Annotated[float, affects("training"), SAMPLES] = Field(
         0.5,
         gt=0,
         le=1,
-        description="Overlap from which a proposal counts as a finding for the box head's losses.",
+        description="Overlap from which a proposal is a finding for the box head's losses.",
         json_schema_extra=unit("IoU"),
     )
     box_bg_iou_thresh: Annotated[float, affects("training"), SAMPLES] = Field(
         0.5,
         gt=0,
         le=1,
-        description="Overlap below which a proposal counts as background for the box head's losses.",
+        description="Overlap below which a proposal is background.",
         json_schema_extra=unit("IoU"),
     )
     rpn_positive_fraction: Annotated[float, affects("training")] = Field(
-        0.5, gt=0, le=1, description="Largest share of findings among the anchors of the RPN's losses."
+        0.5, gt=0, le=1, description="Largest share of findings among the RPN's anchors."
     )
     box_positive_fraction: Annotated[float, affects("training", "speed"), SAMPLES] = Field(
-        0.25, gt=0, le=1, description="Largest share of findings among the proposals of the box head's losses."
+        0.25, gt=0, le=1, description="Largest share of findings among the box head's proposals."
     )
     rpn_batch_size_per_image: Annotated[int, affects("training", "speed")] = Field(
         256,
         ge=1,
         le=100_000,
-        description="Anchors per image that the RPN's losses are taken of.",
+        description="Anchors per image in the RPN's losses.",
         json_schema_extra=unit("anchors"),
     )
     box_batch_size_per_image: Annotated[int, affects("training", "speed"), SAMPLES] = Field(
         512,
         ge=1,
         le=100_000,
-        description="Proposals per image that the box head's losses are taken of.",
+        description="Proposals per image in the box head's losses.",
         json_schema_extra=unit("proposals"),
     )
     gt_in_train_till: Annotated[int, affects("training")] = Field(
         999,
         ge=0,
-        description="Ground-truth boxes join the training proposals up to this epoch (999 always, 0 never).",
+        description="Ground-truth boxes join the training proposals up to this epoch (999: always).",
         json_schema_extra=unit("epochs"),
     )
 
     # optimisation
     optimiser: Annotated[Literal["sgd", "adamw"] | OwnPart, affects("training", "speed")] = Field(
-        "sgd", description="Optimiser, a class of your own too; SGD runs with momentum."
+        "sgd", description="Optimiser."
     )
     lr: Annotated[float, affects("training")] = Field(1e-3, gt=0, le=10, description="Learning rate at the start.")
     momentum: Annotated[float, affects("training", idle=unless(optimiser="sgd"))] = Field(
@@ -497,14 +493,14 @@ class ModelSetup(BaseModel):
         1,
         ge=1,
         le=4096,
-        description="Batches whose gradients are averaged into one optimiser step.",
+        description="Batches per optimiser step, their gradients averaged.",
         json_schema_extra=unit("batches"),
     )
     gradient_clip_norm: Annotated[float | None, affects("training")] = Field(
-        None, gt=0, description="Largest norm of all gradients together before a step; none clips nothing."
+        None, gt=0, description="Largest norm of all gradients together."
     )
     mixed_precision: Annotated[bool, affects("training", "speed")] = Field(
-        False, description="Train and evaluate in half precision where it is safe; needs a GPU of NVIDIA or AMD."
+        False, description="Half precision where it is safe; needs a GPU of NVIDIA or AMD."
     )
     channels_last: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,
@@ -513,50 +509,49 @@ class ModelSetup(BaseModel):
     )
     tf32: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,
-        description="Compute single precision with 10 bits of mantissa (TensorFloat-32) on NVIDIA GPUs that can: faster, "
-        "rounds otherwise; no effect elsewhere.",
+        description="TensorFloat-32 (10 bits of mantissa) on NVIDIA GPUs from Ampere on: faster, rounds otherwise.",
     )
     bf16: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,
-        description="Train and evaluate in bfloat16 where it is safe: the range of single precision, 8 bits of mantissa; needs a device that computes it.",
+        description="bfloat16 (8 bits of mantissa) where it is safe; needs a device that computes it.",
     )
     gpus_per_run: Annotated[int, affects("training", "speed"), Later(1)] = Field(
         1,
         ge=1,
         le=64,
-        description="GPUs of one machine over which each batch is spread, or processes on the CPU.",
+        description="GPUs of one machine, or processes on the CPU, over which each batch is spread.",
     )
     sync_batch_norm: Annotated[bool, affects("training", "speed", idle=when(gpus_per_run=1)), Later(False)] = Field(
-        False, description="With gpus_per_run, BatchNorm sees the whole batch, not each GPU its share; on GPUs alone."
+        False, description="BatchNorm sees the whole batch, not each GPU its share; on GPUs alone."
     )
     gradient_checkpointing: Annotated[bool, affects("speed"), Later(False)] = Field(
         False,
-        description="Compute the inside of the image network's blocks again for their gradients, which takes less memory and more time; changes no result.",
+        description="Compute the image network's blocks again for their gradients: less memory, more time, equal results.",
     )
     ema_decay: Annotated[float | None, affects("training", "evaluation", "speed"), Later(None)] = Field(
         None,
         gt=0,
         lt=1,
-        description="Evaluate and keep an exponential moving average of the weights over the steps, of this decay; none keeps the weights themselves.",
+        description="Evaluate and keep an exponential moving average of the weights, of this decay per step.",
     )
     warmup_epochs: Annotated[
         int, affects("training", idle=(when(lr_scheduler=None), when(lr_scheduler="CosineAnnealingLR")))
     ] = Field(
         0,
         ge=0,
-        description="The scheduler is not stepped before this epoch (no ramp, as in the log).",
+        description="The scheduler rests before this epoch (no ramp, as in the log).",
         json_schema_extra=unit("epochs"),
     )
     lr_scheduler: Annotated[
         Literal["ReduceLROnPlateau", "MultiStepLR", "CosineAnnealingLR"] | OwnPart | None,
         BeforeValidator(_none_word),
         affects("training"),
-    ] = Field(None, description="Learning-rate schedule, a class of your own too; none keeps the rate.")
+    ] = Field(None, description="Learning-rate schedule.")
     plateau_metric: Annotated[
         Literal["val_loss", "val_loss_last_20", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
     ] = Field(
         "val_loss",
-        description="What ReduceLROnPlateau watches: the validation loss over all images (min), its plain mean over the last 20 batches (min; the log from May 2022), AP (max), or the AP of the epoch before (max; the log until then).",
+        description="What ReduceLROnPlateau watches: the validation loss, its plain mean over the last 20 batches (the log from May 2022), AP, or the AP of the epoch before (the log until then).",
     )
     reduceLROnPlateau_factor: Annotated[
         float, affects("training", idle=(NO_PLATEAU, when(reduceLROnPlateau_full_stop=True)))
@@ -565,11 +560,11 @@ class ModelSetup(BaseModel):
         10, ge=0, description="Bad epochs ReduceLROnPlateau waits for.", json_schema_extra=unit("epochs")
     )
     reduceLROnPlateau_full_stop: Annotated[bool, affects("training", idle=NO_PLATEAU)] = Field(
-        False, description="Stop the run when the patience is used up (the rate is then never lowered)."
+        False, description="Stop the run when the patience is used up, in place of lowering the rate."
     )
     multiStepLR_milestones: Annotated[int | tuple[int, ...], affects("training", idle=NO_STEPS)] = Field(
         (30, 50, 70, 90),
-        description="Epochs at which MultiStepLR lowers the rate; one number is read too.",
+        description="Epochs at which MultiStepLR lowers the rate.",
         json_schema_extra=unit("epochs"),
     )
     multiStepLR_gamma: Annotated[float, affects("training", idle=NO_STEPS)] = Field(
@@ -578,44 +573,44 @@ class ModelSetup(BaseModel):
     cosine_ramp_epochs: Annotated[int, affects("training", idle=NO_COSINE), Later(0)] = Field(
         0,
         ge=0,
-        description="Epochs in which the rate rises in equal steps to lr, before CosineAnnealingLR lowers it to the end of the run.",
+        description="Epochs in which the rate rises in equal steps to lr, before it falls to the end of the run.",
         json_schema_extra=unit("epochs"),
     )
     cosine_last_factor: Annotated[float, affects("training", idle=NO_COSINE), Later(0.0)] = Field(
-        0.0, ge=0, le=1, description="Share of lr that CosineAnnealingLR falls to after the last epoch."
+        0.0, ge=0, le=1, description="Share of lr that CosineAnnealingLR falls to."
     )
     loss_weights: Annotated[dict[str, LossWeight], affects("training")] = Field(
-        default_factory=dict, description='Factor per loss component, or "detach"; components not named count once.'
+        default_factory=dict, description='Factor per loss component (default 1), or "detach".'
     )
     learned_loss_weights: Annotated[bool, affects("training")] = Field(
         False,
-        description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²), in training only (Kendall et al., arXiv:1705.07115).",
+        description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²) (Kendall et al., arXiv:1705.07115).",
     )
     augmentation: Annotated[OwnPart | None, affects("training", "speed"), Later(None)] = Field(
         None,
-        description="A class of your own that changes a training image and its boxes after the flip and what augment_… does; none does not.",
+        description="A class of your own that changes a training image and its boxes, after the others.",
     )
     horizontal_flip: Annotated[float, affects("training")] = Field(
         0.5,
         ge=0,
         le=1,
-        description="Chance of flipping a training image left to right, which swaps the heart's side; the documented log's was 0.5.",
+        description="Chance of flipping a training image left to right, which swaps the heart's side.",
     )
     augment_scale: Annotated[float, affects("training"), Later(0.0)] = Field(
-        0.0, ge=0, lt=1, description="Largest share by which a training image is enlarged or made smaller."
+        0.0, ge=0, lt=1, description="Largest share by which a training image grows or shrinks."
     )
     augment_shift: Annotated[float, affects("training"), Later(0.0)] = Field(
-        0.0, ge=0, lt=1, description="Largest shift of a training image along each axis, as a share of its side."
+        0.0, ge=0, lt=1, description="Largest shift along each axis, as a share of the side."
     )
     augment_rotation: Annotated[float, affects("training"), Later(0.0)] = Field(
         0.0,
         ge=0,
         le=45,
-        description="Largest rotation of a training image to either side; a box becomes the one around it.",
+        description="Largest rotation to either side; a box becomes the one around it.",
         json_schema_extra=unit("degrees"),
     )
     augment_contrast: Annotated[float, affects("training"), Later(0.0)] = Field(
-        0.0, ge=0, lt=1, description="Largest share by which the contrast of a training image is raised or lowered."
+        0.0, ge=0, lt=1, description="Largest share by which the contrast rises or falls."
     )
 
     @model_validator(mode="after")

@@ -472,7 +472,7 @@ class Difference:
     @property
     def level(self) -> float:
         """Of the interval ``ap``."""
-        return LEVEL if self.decision is None else 1 - self.decision.goal.alpha
+        return LEVEL if self.decision is None else round(1 - self.decision.goal.alpha, 9)
 
 
 def differences(

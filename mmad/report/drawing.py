@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from mmad.base.formatting import DASH, clean, clip, plural, signed, straight, whole
+from mmad.base.formatting import DASH, clean, clip, level_words, plural, signed, straight, whole
 from mmad.report.figures import (
     KIND_WORDS,
     NARROW,
@@ -401,7 +401,8 @@ def _marks(figure: ForestFigure) -> str:
         [KIND_WORDS[kind] for kind, _ in figure.groups[0].rows[0].others] if len(kinds) == 1 else ["others", "others"]
     )
     compared = " or ".join(KIND_WORDS[kind] for kind in kinds)
-    return f"□ {compared} checkpoints, line: 95 % interval; | {others[0]}; × {others[1]}"
+    levels = level_words(*(level for group in figure.groups for level in group.levels))
+    return f"□ {compared} checkpoints, line: {levels} interval; | {others[0]}; × {others[1]}"
 
 
 def _reach(figure: ForestFigure) -> tuple[float, float]:
@@ -449,7 +450,8 @@ class _Legends:
             return
         others = [KIND_WORDS[kind] for kind, _ in group.rows[0].others]
         named = dict(zip(("first", "second"), others, strict=True))
-        named |= {"value": f"{KIND_WORDS[group.kind]} [95 %]", "seeds": "seeds", "patients": "patients"}
+        levels = level_words(*group.levels)
+        named |= {"value": f"{KIND_WORDS[group.kind]} [{levels}]", "seeds": "seeds", "patients": "patients"}
         for column, name in named.items():
             self._write(column, y, name, _MUTED, fontsize=6.5)
 

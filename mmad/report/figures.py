@@ -12,10 +12,10 @@ from functools import partial
 from statistics import fmean, median
 from typing import Literal, NamedTuple
 
-from mmad.analysis.comparison import Comparison, level_words
+from mmad.analysis.comparison import Comparison
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.verdicts import RunStatistics, Statistics
-from mmad.base.formatting import clip, plural, signed
+from mmad.base.formatting import clip, level_words, plural, signed
 from mmad.base.paths import file_stem
 from mmad.base.records import SPLITS, CheckpointKind, Split
 from mmad.evaluation.resampling import LEVEL
@@ -111,7 +111,7 @@ class ForestRow:
 
     Args:
         label: the setting, and the level of the interval where that is not 95 %.
-        low, high: NaN without an interval.
+        low, high: NaN without an interval; ``level`` is that of the interval.
         others: (kind, difference), None where not every run kept one.
         patients: of the test split; None without an interval.
         note: what stands in place of a difference.
@@ -127,6 +127,7 @@ class ForestRow:
     patients: int | None
     note: str = ""
     settled: bool = False
+    level: float = LEVEL
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,11 @@ class ForestGroup:
     other: str
     kind: CheckpointKind
     rows: tuple[ForestRow, ...]
+
+    @property
+    def levels(self) -> set[float]:
+        """Of the intervals that there are."""
+        return {row.level for row in self.rows if not math.isnan(row.low)} or {LEVEL}
 
 
 @dataclass(frozen=True)
@@ -647,8 +653,9 @@ def _forest_row(row: Comparison, statistics: Statistics) -> ForestRow:
     note = "" if value is not None else row.note or "not measured"
     patients = found.patients if found else None
     settled = replace(row, statistics=statistics.pair(row)).verdict in ("higher", "lower") if row.pairs else False
-    level = f" ({level_words(found.level)})" if found and found.level != LEVEL else ""
-    return ForestRow(f"{row.setting}{level}", value, low, high, others, len(row.seeds), patients, note, settled)
+    level = found.level if found else LEVEL
+    label = row.setting if level == LEVEL else f"{row.setting} ({level_words(level)})"
+    return ForestRow(label, value, low, high, others, len(row.seeds), patients, note, settled, level)
 
 
 def section_figures(section: AblationSection, statistics: Statistics) -> Iterator[ReportFigure]:

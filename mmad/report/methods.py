@@ -23,7 +23,7 @@ from mmad.analysis.comparison import (
     registration_words,
     trials_of,
 )
-from mmad.base.formatting import clip, moment, plural, short_key
+from mmad.base.formatting import clip, level_words, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.part_words import is_own, part_name
 from mmad.config.setup import ModelSetup
@@ -31,7 +31,7 @@ from mmad.data.folds import PARTS
 from mmad.evaluation.differences import DRAWS
 from mmad.evaluation.intervals import LEAST_PATIENTS
 from mmad.evaluation.operating_points import FROC_RATES
-from mmad.evaluation.resampling import RESAMPLES
+from mmad.evaluation.resampling import LEVEL, RESAMPLES
 from mmad.report.cohort import cohort_key
 from mmad.report.model import AblationSection, ReportModel
 from mmad.report.table_model import Column, ReportTable, Row, Shown
@@ -579,13 +579,13 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
     registration = rows[0].registration
     registered = NOTHING_REGISTERED if registration is None else registration_words(registration)
     found = [Sentence(ESTIMAND_OF_FOLDS if folded else ESTIMAND), Sentence(registered)]
+    intervals = f"Intervals ({level_words(LEVEL)}) and p hold for"
     if folded:
         found.append(
             Sentence(
                 "Seeds are averaged within each fold. The variance of the mean over K folds is (1/K + n_test/n_train) "
                 "times that between the folds, with K − 1 degrees of freedom; no estimate of it is unbiased, for folds "
-                f"share training patients. Intervals (95 %) and p hold for {plural(len(folded), 'pair')} together "
-                "(Bonferroni).",
+                f"share training patients. {intervals} {plural(len(folded), 'pair')} together (Bonferroni).",
                 ("nadeau2003",),
             )
         )
@@ -601,20 +601,22 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
         if len(several) > 1:
             found.append(
                 Sentence(
-                    f"Intervals (95 %) and p hold for {plural(len(several), 'pair')} of several seeds together, by the "
-                    f"largest |t| of {DRAWS:,} draws from their joint distribution."
+                    f"{intervals} {plural(len(several), 'pair')} of several seeds together, by the largest |t| of "
+                    f"{DRAWS:,} draws from their joint distribution."
                 )
             )
-    if {("none", "true"), ("permuted", "true")} <= {row.records for row in several}:
+    if {("none", "true"), ("permuted", "true")} <= {row.records for row in (*several, *folded)}:
+        within = "folds" if folded else "seeds"
         found += [
             Sentence(
                 "Clinical data are said to help where an arm is ahead of the arms without them and of the mean over "
                 f"at least {LEAST_PERMUTATIONS} permutations of the records, each at 5 % (intersection-union); these "
-                "are averaged within seeds, and what they differ by among themselves is part of the variance."
+                f"are averaged within {within}, and what they differ by among themselves is part of the variance."
             ),
             Sentence(
                 "Beside that stands cheap late fusion: scores of the image-only arm, corrected by a logistic "
-                "regression of the clinical values, fitted on the training and the validation split (scikit-learn)."
+                "regression of the clinical values, fitted on the training and the validation split"
+                f"{' of each fold' if folded else ''} (scikit-learn)."
             ),
         ]
     if single:

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from mmad.base.formatting import DASH, bounds, clip, decimal, duration, p_value, signed, whole
+from mmad.base.formatting import DASH, bounds, clip, decimal, duration, level_words, p_value, signed, whole
+from mmad.evaluation.resampling import LEVEL
 
 Value = str | int | float | bool | datetime | None
 Row = Sequence[Value]
@@ -50,6 +51,7 @@ class Shown:
         tone: a column with the class of the cell, its colour.
         patients: a column with the patients that the figure rests on, said where they are too few for an interval.
         once: whether a figure is displayed once, where others stand side by side (``across``).
+        level: a column with the level of the interval, where it may be another than 95 %: the heading names it.
     """
 
     column: str
@@ -62,6 +64,7 @@ class Shown:
     tone: str = ""
     patients: str = ""
     once: bool = False
+    level: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Head:
-    """The heading of a displayed column; ``parts`` are the ends of the names of its raw values."""
+    """The heading of a displayed column.
+
+    ``parts`` are the ends of the names of its raw values, ``level`` that of its intervals in words.
+    """
 
     text: str
     group: str
     number: bool
     parts: tuple[str, ...]
+    level: str
 
     @property
     def words(self) -> str:
@@ -229,8 +236,16 @@ class ReportTable:
         return tuple(heads), cells
 
     def _head(self, one: Shown) -> Head:
-        words = one.kind in ("text", "field")
-        return Head(clip(one.head, 60), clip(one.group, 60), not words, ("", *self._ends[one.column]))
+        words, levels = one.kind in ("text", "field"), self._levels(one)
+        level = level_words(*levels)
+        text = clip(one.head, 60) + ("" if levels == {LEVEL} else f" [{level}]")
+        return Head(text, clip(one.group, 60), not words, ("", *self._ends[one.column]), level)
+
+    def _levels(self, one: Shown) -> set[float]:
+        """The levels of the intervals of a displayed column."""
+        places = [n for n, column in enumerate(self.columns) if column.name == one.level]
+        found = {row[n] for row in self.rows for n in places}
+        return {level for level in found if isinstance(level, float)} or {LEVEL}
 
     @cached_property
     def _ends(self) -> dict[str, tuple[str, ...]]:
@@ -250,6 +265,8 @@ class ReportTable:
             within = bounds(low, high, sign=sign, digits=one.digits, seeds=row.get("seeds"), limits=limits)
             people = row.get(one.patients) if one.patients else None
             within = within or ("" if people is None else f"too few patients ({people})")
+            if (level := row.get(one.level, LEVEL)) != LEVEL and within and len(self._levels(one)) > 1:
+                within += f" ({level_words(level)})"
         return Cell(
             text,
             spread="" if ends.get(SD) is None else f"± {decimal(ends[SD], one.digits)}",

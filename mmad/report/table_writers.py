@@ -249,7 +249,7 @@ def tabular(grid: Grid, caption: tuple[str, str] | None = None, label: str | Non
         form += "r" if head.number else "l"
         if any(row[n].interval for row in rows):
             columns.append([latex(row[n].interval) for row in rows])
-            heads.append((latex(head.group), r"95 \% interval"))
+            heads.append((latex(head.group), latex(f"{head.level} interval")))
             form += "l"
     if any(title for title, _ in grid.sections):
         columns.insert(0, [latex(title) for title, part in grid.sections for _ in part])

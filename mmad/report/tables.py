@@ -35,7 +35,7 @@ from mmad.analysis.overfitting import lowest_loss, onset_of, onset_words
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
 from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.base.errors import DataError, EvaluationError, ReportError
-from mmad.base.formatting import clip, plural, short_key, whole
+from mmad.base.formatting import clip, level_words, plural, short_key, whole
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import CheckpointKind, MemberRecord, Split
@@ -46,7 +46,7 @@ from mmad.config.tuning import best_of
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
-from mmad.evaluation.resampling import Interval
+from mmad.evaluation.resampling import LEVEL, Interval
 from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
@@ -90,7 +90,7 @@ _SCORE = Column("score", "least score of the detections that count", FRACTION)
 _FINDING = Column("finding", "the finding")
 _PATIENTS = Column("patients", "patients of the split with the finding", "patients")
 _OVERLAPS = {"iou": "IoU", "iobb": "IoBB"}
-_INTERVALS = "In brackets: 95 % intervals."
+_INTERVALS = f"In brackets: {level_words(LEVEL)} intervals."
 _ON_EXTERNAL = "All studies of data sets that no run was trained on."
 _BY_PREVALENCE = "AP also depends on how frequent findings are: never compare it with the AP on other data."
 
@@ -125,9 +125,11 @@ def bounded(value: Interval | None) -> tuple[float | None, float | None, float |
     return finite(value.value), finite(value.low), finite(value.high)
 
 
-def bounded_columns(name: str, meaning: str, *, sd: bool = False) -> tuple[Column, ...]:
-    """A figure and the ends of its interval, with ``sd`` its deviation too."""
-    within = "of the 95 % interval over patients and seeds"
+def bounded_columns(
+    name: str, meaning: str, *, sd: bool = False, level: str = level_words(LEVEL)
+) -> tuple[Column, ...]:
+    """A figure and the ends of its interval of a ``level``, with ``sd`` its deviation too."""
+    within = f"of the {level} interval over patients and seeds"
     spread = (Column(f"{name}{SD}", f"{meaning}: sample standard deviation over the seeds", FRACTION),) if sd else ()
     return (
         Column(name, meaning, FRACTION),
@@ -174,13 +176,13 @@ def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str)
     return cells
 
 
-def _arm_heads(known: Known, columns: Sequence[str], group: str = "", tone: str = "") -> list[Shown]:
+def _arm_heads(known: Known, columns: Sequence[str], group: str = "", tone: str = "", level: str = "") -> list[Shown]:
     reference, other, difference = columns
     first = known[0][0]
     return [
         Shown(reference, clip(first.reference, 30), group=group),
         Shown(other, clip(first.other, 30), group=group),
-        Shown(difference, "Difference", "difference", group, tone=tone),
+        Shown(difference, "Difference", "difference", group, tone=tone, level=level),
     ]
 
 
@@ -193,9 +195,13 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
     split = known[0][0].sides[0].split
     words = "Test AP" if split == "test" else "Validation AP"
     names = [f"{split}_ap_{side}" for side, _ in _SIDES]
+    level = f"{names[-1]}_level"
     columns = [
         *_PAIR,
-        *(c for n, (_, who) in zip(names, _SIDES, strict=True) for c in bounded_columns(n, f"{words}, {who}", sd=True)),
+        *(c for n, (_, who) in zip(names[:2], _SIDES, strict=False)
+          for c in bounded_columns(n, f"{words}, {who}", sd=True)),
+        *bounded_columns(names[-1], f"{words}, {_SIDES[-1][1]}", sd=True, level=level),
+        Column(level, "level of that interval: 1 − alpha where the pair is registered", FRACTION),
         Column("verdict", "higher, lower, not settled or no verdict, by the interval of the AP's difference"),
         Column("reasons", "codes of why the verdict is what it is"),
         Column("verdict_words", "the verdict in full"),
@@ -223,7 +229,7 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
         said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
         ps = (found.p, found.p_pointwise) if found else (None, None)
         rows.append((
-            *_ends(row), *_figures(row, stats, split, "ap"), *said, *map(finite, ps),
+            *_ends(row), *_figures(row, stats, split, "ap"), found.level if found else None, *said, *map(finite, ps),
             *bounded(found.pointwise if found else None)[1:], finite(found.p_patients if found else None),
             "; ".join(f"{kind} {value:+.4f}" for kind, value in row.by_checkpoint.items()) or None,
             finite(found.seed_share if found else None), row.kind,
@@ -231,7 +237,7 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
             row.note or None, stats.why or None, row.note or seeds,
             f"diff {judgement.tone}" if judgement else "diff even",
         ))  # fmt: skip
-    shown = [Shown("setting", "Setting", "text", below="_below"), *_arm_heads(known, names, words, "_tone")]
+    shown = [Shown("setting", "Setting", "text", below="_below"), *_arm_heads(known, names, words, "_tone", level)]
     compared = [row for row, stats in known if stats.difference is not None]
     if compared:
         shown += [Shown("verdict", "Verdict", "text"), Shown("p", "p", "p")]
@@ -291,7 +297,7 @@ def pair_findings_table(known: Known, name: str = "findings-pairs", **more: Any)
         ]
     heads = _arm_heads(known, [f"ap_{side}" for side, _ in _SIDES])
     shown = (Shown("finding", "Finding", "text"), *heads)
-    note = "95 % intervals; findings are not tested one by one."
+    note = f"{_INTERVALS} Findings are not tested one by one."
     section = "setting" if len(known) > 1 else ""
     title = f"{'Test' if known[0][0].sides[0].split == 'test' else 'Validation'} AP by finding"
     return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, **more)
@@ -404,7 +410,10 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
         if family > 1
         else ""
     )
-    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {estimand}"
+    own = {one.level for one in found if one.level != LEVEL}
+    registered = f", of a registered pair {level_words(*own)}" if own else ""
+    intervals = f"In brackets: {level_words(LEVEL)} intervals {over}{registered}.{together}"
+    return f"{intervals} Only the difference in test AP takes a verdict. {estimand}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
@@ -513,8 +522,8 @@ def against_tables(against: Against) -> tuple[ReportTable, ...]:
         for when, words in (("then", "in the earlier or other report"), ("now", "in this report"))
         for column in (
             Column(f"difference_{when}", f"difference in test AP, other minus reference, {words}", FRACTION),
-            Column(f"difference_{when}{LOW}", f"lower end of its 95 % interval {words}", FRACTION),
-            Column(f"difference_{when}{HIGH}", f"upper end of its 95 % interval {words}", FRACTION),
+            Column(f"difference_{when}{LOW}", f"lower end of its interval {words}", FRACTION),
+            Column(f"difference_{when}{HIGH}", f"upper end of its interval {words}", FRACTION),
             Column(f"verdict_{when}", f"verdict {words}"),
             Column(f"seeds_{when}", f"seeds of both arms {words}", "seeds"),
         )
@@ -1635,7 +1644,7 @@ def paper_table(store: Store, *, ablation: str = ABLATION) -> ReportTable:
         Column("_checkpoint", "the checkpoint in words"),
         Column("_setting", "the setting, where there are several"),
     )
-    note = f"Measured figures with 95 % intervals over patients and seeds. {BESIDE}"
+    note = f"Measured figures with {level_words(LEVEL)} intervals over patients and seeds. {BESIDE}"
     shown = (
         Shown("arm", "Arm", "text", below="_setting"), Shown("source", "Source", "text", below="_checkpoint"),
         Shown("parameters", "Parameters", "whole"), *(Shown(name, words) for name, words in MEASURES.items()),

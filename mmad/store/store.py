@@ -27,7 +27,7 @@ from mmad.base.records import (
     RunRecord,
     Status,
 )
-from mmad.config.runs import Ablation, Member, RunSpec
+from mmad.config.runs import Ablation, Member, RunSpec, file_name
 from mmad.store import claims, measurements, run_rows, run_status
 from mmad.store.claims import Owner
 from mmad.store.damage import Damage
@@ -206,7 +206,7 @@ class Store:
         with self.database.reading() as connection:
             registered = measurements.read_registrations(connection)
             found = run_rows.read_ablations(connection)
-        return [replace(one, registrations=tuple(registered.get(one.name, ()))) for one in found]
+        return [replace(one, registrations=tuple(registered.get(file_name(one.name), ()))) for one in found]
 
     @repeatable
     def members(self, ablation: str | None = None, most: int | None = None) -> list[MemberRecord]:

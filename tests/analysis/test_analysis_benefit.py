@@ -40,6 +40,7 @@ def _pair(
     found: Any = SimpleNamespace(
         setting="FiLM", reference=reference, other=other, pairs=[pair], verdict=verdict,
         statistics=SimpleNamespace(difference=difference, permutations=over), timing=timing,
+        registration=None,
     )  # fmt: skip
     found.records = Comparison.records.fget(found)  # type: ignore[attr-defined]
     return cast(Comparison, found)
@@ -59,6 +60,9 @@ def test_both_comparisons_have_to_be_ahead() -> None:
         "Clinical data help: true is ahead of CXR by +0.070 [+0.020, +0.120] and the mean of 3 permutations by "
         "+0.060 [+0.010, +0.110], each at 5 % by itself (intersection-union)."
     )
+    for one in said.against:
+        one.registration = cast(Any, "of another pair")  # type: ignore[misc]
+    assert said.sentence.startswith("Clinical data help (exploratory): true is ahead of CXR by ")
 
 
 @pytest.mark.parametrize(("image", "permuted"), [(-0.01, 0.02), (0.02, -0.01), (-0.01, -0.01)])

@@ -371,7 +371,7 @@ def test_a_hypothesis_that_changed_after_a_trial_of_the_pair_confirms_nothing(se
         trial = run_of(arm, None, 0, f"{setting}, trial 2").member
         assert trial is not None
         first = {trial.key: noon + timedelta(hours=1)}
-        (one,) = compare_pairs(file, pair(result(0.1), result(0.3)), first_epochs=first, trials=[trial])
+        (one,) = compare_pairs(file, pair(result(0.1), result(0.3)), first_epochs=first, seen=[trial])
         assert isinstance(one, Comparison)
         return one
 

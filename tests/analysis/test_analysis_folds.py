@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import analysis_fixtures as made
+import numpy as np
 import pytest
 
+from mmad.analysis.clinical_table import late_fusion
 from mmad.analysis.comparison import ESTIMAND_OF_FOLDS, FOLDS, Comparison
 from mmad.analysis.folds import arms_over_folds
 from mmad.analysis.frames import load_frame
-from mmad.analysis.targets import DetectionStore, EvaluationOptions
-from mmad.analysis.verdicts import compare_ablation, compare_arms
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, fold_of
+from mmad.analysis.verdicts import compare_ablation, compare_arms, comparison_targets
 from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.protocol import Fold
@@ -24,7 +26,7 @@ from mmad.config.runs import Ablation, Member
 from mmad.data.dataset import DataSet, samples
 from mmad.data.folds import folded
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.differences import FoldedSample
+from mmad.evaluation.differences import FoldedSample, MeanDifference
 from mmad.report.cohort import cohorts_of
 from mmad.report.methods import render_methods
 from mmad.report.model import build_model
@@ -174,8 +176,23 @@ def test_the_fold_that_is_finished_first_confirms_nothing_by_itself(dataset: Dat
                 made.finish(store, one, folded(dataset, folds[0]), made.SKILLS.get(one.arm, 0.3))
         alone = compare_arms(store, DetectionStore(), *(f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS), FEW)
         every, _ = compare_ablation(store, DetectionStore(), "made", FEW)
-    assert (alone.folds, alone.registration) == (0, None)
-    assert "confirmed" not in alone.reasons
+        for one in members:
+            fold = one.run.protocol.fold
+            if fold in folds[1:] and one.seed == 0:
+                assert fold is not None
+                made.finish(store, one, folded(dataset, fold), made.SKILLS.get(one.arm, 0.3))
+        (whole, *_), _ = compare_ablation(store, DetectionStore(), "made", FEW)
+        pairs = comparison_targets(store, whole, FEW)
+        parts = [[pair for pair in pairs if fold_of(pair[0].run) == fold] for fold in folds]
+        each = [late_fusion(store, DetectionStore(), part, FEW).differences.mean() for part in parts]
+    assert whole.statistics is not None
+    late = whole.statistics.late_fusion
+    assert isinstance(late, MeanDifference)
+    assert (late.seeds, late.ap.value) == (3, pytest.approx(np.mean(each)))
+    assert len(set(each)) == 3
+    assert alone.folds == 0
+    assert "exploratory" in alone.reasons
+    assert alone.sentence.startswith("Exploratory: ")
     assert [one.reasons[0] for one in every] == ["folds_missing"] * 3
 
 

@@ -93,8 +93,26 @@ def test_what_was_registered_before_training_is_confirmed_and_all_else_explorato
     plain = plain_comparisons([primary], [], FEW)["pairs"][0]
     assert plain["registration"]["sha256"] == digest(DECLARED.content())
     assert plain["decision"]["reached"] is True
-    alone = compare_arms(store, DetectionStore(), "made/default/CXR", "made/default/CXR+Clinical", FEW)
-    assert alone.sentence == primary.sentence
+    arms = [f"made/default/{arm}" for arm in made.ARMS]
+    assert compare_arms(store, DetectionStore(), *arms, FEW).sentence == primary.sentence
+    parts = [f"{arm}/0" for arm in arms], [f"{arms[0]}/0", arms[1]], [f"made/other/{made.ARMS[0]}", arms[1]]
+    for names in parts:
+        assert_exploratory(compare_arms(store, DetectionStore(), *names, FEW))
+    for asked in ({"checkpoint": "final"}, {"overlap": "iobb"}):
+        assert_exploratory(compare_arms(store, DetectionStore(), *arms, replace(FEW, **asked)))  # type: ignore[arg-type]
+    assert_exploratory(compare_ablation(store, DetectionStore(), "made", replace(FEW, split="val"))[0][0])
+    name, fewer = "made · seeds=[0, 1]", tuple(one for one in members if one.seed < 2)
+    variant = tuple(replace(one, ablation=name, overrides=("seeds=[0, 1]",)) for one in fewer)
+    store.add_ablation(Ablation(name, "made.toml", "Made up", "", "", made.ARMS, (made.ARMS,), variant))
+    assert_exploratory(compare_ablation(store, DetectionStore(), name, FEW)[0][0])
+
+
+def assert_exploratory(found: Comparison) -> None:
+    """It is a part of what was registered, and names that."""
+    assert "exploratory" in found.reasons
+    assert found.sentence.startswith("Exploratory: ")
+    assert found.registration is not None
+    assert (found.registration.before_training, found.registration.primary) == (True, False)
 
 
 def test_a_pilot_says_how_far_seeds_and_patients_vary(store: Store, dataset: DataSet) -> None:

@@ -28,12 +28,11 @@ INTRO = """\
 Every field of an [ablation file](ablation-file.md), made from the code by `tests/docs/docs_field_reference.py`. Names
 are those that the documented log prints; [the detector](detector.md) describes eras A, B and C.
 
-Bold letters say what a field affects: **A** the architecture (modules and their sizes), **T** the training (its
-steps, rounding included), **E** the evaluation (what is measured of given weights), **S** the speed (time and memory
-of an epoch). Where a field is *idle*, its value changes no bit of a result. In the conditions `resolved_era` is the
-clinical branch's era, `fuse_layers` the number of fuse convolutions on each map; `has_pyramid`, `has_masks` and
-`image_backbone` describe the network, also torchvision's own (`use_custom_model = false`). A *part* is `{ use =
-"MODULE:CLASS", … }` ([parts](parts.md)); `[0, 1)` includes 0 and not 1.
+A field affects **A** the architecture, **T** the training (rounding included), **E** the evaluation (what is measured
+of given weights), **S** the speed (time and memory of an epoch). Where it is *idle*, its value changes no bit of a
+result; in these conditions `resolved_era` is the clinical branch's era, `fuse_layers` the number of fuse convolutions
+on each map, and `has_pyramid`, `has_masks`, `image_backbone` describe the network. A *part* is
+`{ use = "MODULE:CLASS", … }` ([parts](parts.md)); `[0, 1)` includes 0 and not 1.
 """
 
 #: The field that begins each part of the setup, and the part's heading. The order is the model's.
@@ -42,13 +41,15 @@ PARTS = {
     "use_clinical": "What is trained",
     "backbone": "Image branch",
     "clinical_input_channels": "Clinical branch",
+    "clinical_expand_conv_channels": "Documented fusion",
     "anchor_sizes": "Heads",
+    "rpn_pre_nms_top_n_train": "Proposals",
     "optimiser": "Optimisation",
 }
 _HEAD = ("key", "value", "default", "what it does")
 #: Where the first condition is stated of every field of a table but some, and these state one of the others, which it
 #: implies, it holds of them too.
-_IMPLIES = {"`use_clinical = false`": {"`fuse_layers = 0`", "`always`"}}
+_IMPLIES = {"`use_clinical = false`": {"`fuse_layers = 0`", "`always`"}, "`fusion ≠ era`": {"`fuse_layers = 0`"}}
 _WORDS: Mapping[Any, str] = {
     bool: "bool",
     int: "int",

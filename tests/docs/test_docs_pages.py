@@ -109,7 +109,9 @@ def test_the_field_reference_has_every_field_and_part() -> None:
     branch = text.split("Clinical branch")[1].split("## ")[0]
     assert "All are idle where `use_clinical = false`." in branch
     assert branch.count("`use_clinical = false`") == 1
-    assert "**AT** Idle: `fusion ≠ era`; `era = B`; `era = A and using_fpn = true`; `" in branch
+    fused = text.split("Documented fusion")[1].split("## ")[0]
+    assert "All are idle where `fusion ≠ era` or `use_clinical = false`." in fused
+    assert "**AT** Idle: `era = B`; `era = A and using_fpn = true`; `" in fused
     assert "**TE** Idle: `selection_proposals = clean` (E)." in text
 
 

@@ -31,6 +31,8 @@ from mmad.report.figures import (
     said,
 )
 from mmad.report.model import ReportModel
+from mmad.report.table_writers import as_latex
+from mmad.report.tables import pairs_table
 
 PANEL = Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), marks=(2,))
 
@@ -220,6 +222,15 @@ def test_the_forest_has_a_row_for_each_setting_with_interval_and_other_checkpoin
     registered = forest_figure(section, Statistics(pairs={pair_key(first): wide}))
     assert registered is not None
     assert registered.groups[0].rows[0].label == "patience 5 (80 %)"
+    assert (group.levels, registered.groups[0].levels) == ({0.95}, {0.8})
+    for level, head in ((0.8, " [80 %]"), (0.95, "")):
+        one = pairs_table([(first, wide if level == 0.8 else found)])
+        assert [name.text for name in one.grid.heads if "Difference" in name.text] == [f"Difference{head}"]
+        assert one.frame["test_ap_difference_level"].tolist() == [level]
+    assert r"& 80 \% interval" in as_latex(pairs_table([(first, wide)]))
+    both = pairs_table([(first, wide), (table.rows[1], found)])
+    assert "Difference [80 % or 95 %]" in [name.text for name in both.grid.heads]
+    assert [row[3].interval for row in both.grid.rows] == ["[+0.004, +0.050] (80 %)", "[+0.004, +0.050]"]
 
 
 def test_an_ablation_of_one_arm_has_no_forest() -> None:
