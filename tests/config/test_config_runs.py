@@ -203,7 +203,7 @@ _SUBSETS = st.sets(st.sampled_from(sorted(OTHER_SETUP.keys() - {"fuse_depth", "f
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(30)
 @given(_SUBSETS, _SUBSETS, st.text(max_size=5))
 def test_keys_are_equal_exactly_when_contents_are(first: set[str], second: set[str], name: str) -> None:
     one = {field: OTHER_SETUP[field] for field in sorted(first)}

@@ -149,7 +149,7 @@ def test_a_picture_does_not_depend_on_its_label() -> None:
         assert [mark.box for mark in marks] == [mark.box for mark in renamed]
 
 
-@examples(30)
+@examples(15)
 @given(st.integers(10, 400), st.integers(0, 2**31 - 1))
 def test_patients_never_cross_splits_and_every_split_has_studies(studies: int, seed: int) -> None:
     cases = make_cases(studies, seed, 1.0, 0.05)
