@@ -6,6 +6,7 @@ twenty times as many.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import hashlib
@@ -13,6 +14,7 @@ import os
 import pickle
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -33,7 +35,7 @@ for _name in ("MMAD_DB", "MMAD_DATA", "MMAD_RUNS", "MMAD_WEIGHTS", "MMAD_SET"):
 # Without byte code every process would compile torch anew, for some ten seconds each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-gc.set_threshold(20_000)
+gc.set_threshold(100_000)
 # A shell's background job is started with Ctrl-C ignored, and so would be the commands whose Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -145,6 +147,50 @@ def _quick_schema() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrate, "upgrade", quick)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copied(tmp_path_factory: pytest.TempPathFactory, _quick_schema: None) -> Iterator[None]:
+    """Make a new SQLite database by copying an empty one, which takes a fifth of the time."""
+    from mmad.store import engine, migrate, store
+
+    empty = tmp_path_factory.mktemp("empty") / "mmad.sqlite"
+    scripts, kept = migrate.SCRIPTS, dict[str, bytes]()
+
+    def content() -> bytes:
+        if not kept:
+            store.Store.open(empty).close()
+            kept["content"] = empty.read_bytes()
+        return kept["content"]
+
+    def prepare(database: engine.Database, *, create: bool) -> migrate.Prepared:
+        file = database.file
+        if create and file is not None and file != empty and not file.exists() and scripts == migrate.SCRIPTS:
+            with contextlib.suppress(OSError):  # what cannot be written is found out by what is tested
+                file.write_bytes(content())
+        return migrate.prepare(database, create=create)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "prepare", prepare)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Wait for no disk: what this process writes need not outlive the machine."""
+    from mmad.store import engine
+
+    begin = engine._prepare_writing
+
+    @functools.wraps(begin)
+    def unsynced(connection: sqlite3.Connection, file: Path) -> None:
+        begin(connection, file)
+        connection.execute("PRAGMA synchronous = OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_prepare_writing", unsynced)
+        patch.setattr(os, "fsync", lambda handle: None)
         yield
 
 
