@@ -1153,11 +1153,6 @@ def seed_mean(values: Sequence[float]) -> SeedMean | None:
     return SeedMean(statistics.fmean(values), sd, len(values))
 
 
-def spread(figure: SeedMean | None) -> str:
-    """``± 0.012`` of several seeds, else nothing."""
-    return "" if figure is None or figure.sd is None else f"± {decimal(figure.sd)}"
-
-
 # What may be said of a comparison: one function for every output.
 
 Word = Literal["higher", "lower", "equivalent", "not inferior", "not settled", "no verdict"]

@@ -13,11 +13,12 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmad.analysis.cache import cached_together
+from mmad.analysis.comparison import Comparison
 from mmad.analysis.metrics import pair_statistics, run_statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.cores import usable_cores
@@ -30,29 +31,28 @@ from mmad.store.store import Store
 MOST = 7
 
 
-@dataclass(frozen=True)
-class PrefetchRequest:
+#: A run or a pair of arms, in the plain JSON of ``run_task`` and ``pair_task``.
+PrefetchTask = dict[str, Any]
+
+
+def run_task(member: MemberRecord, checkpoint: CheckpointKind) -> PrefetchTask:
     """One run as a member asks for it."""
-
-    member: MemberRecord
-    checkpoint: CheckpointKind
-
-    @property
-    def name(self) -> list[Any]:
-        m = self.member
-        return [m.ablation, m.setting, m.arm, m.seed, m.replicate, self.checkpoint]
+    return {"run": _named(member, checkpoint)}
 
 
-@dataclass(frozen=True)
-class PairRequest:
+def pair_task(comparison: Comparison) -> PrefetchTask:
     """Two arms: (reference, other) of each seed, the conditions that differ by design, and whether over folds."""
+    kind = comparison.kind
+    pairs = [
+        [_named(a.member, kind), _named(b.member, kind)]
+        for a, b in comparison.pairs
+        if a.member is not None and b.member is not None
+    ]
+    return {"pairs": pairs, "by_design": list(comparison.by_design), "folded": bool(comparison.folds)}
 
-    pairs: tuple[tuple[PrefetchRequest, PrefetchRequest], ...]
-    by_design: tuple[str, ...]
-    folded: bool = False
 
-
-PrefetchTask = PrefetchRequest | PairRequest
+def _named(member: MemberRecord, checkpoint: CheckpointKind) -> list[Any]:
+    return [member.ablation, member.setting, member.arm, member.seed, member.replicate, checkpoint]
 
 
 @contextlib.contextmanager
@@ -64,12 +64,11 @@ def prefetching(
     started = []
     try:
         for n in range(helpers):
-            share = [_to_json(one) for one in list(reversed(work))[n::helpers]]
             task = {
                 "database": store.paths.database,
                 "data": None if data is None else str(data),
                 "options": [options.resamples, options.seed],
-                "work": share,
+                "work": list(reversed(work))[n::helpers],
             }
             with contextlib.suppress(OSError):
                 started.append(_start(task))
@@ -90,12 +89,6 @@ def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
     with contextlib.suppress(OSError), process.stdin as pipe:
         pipe.write(json.dumps(task).encode())
     return process
-
-
-def _to_json(work: PrefetchTask) -> dict[str, Any]:
-    if isinstance(work, PrefetchRequest):
-        return {"run": work.name}
-    return {"pairs": [[a.name, b.name] for a, b in work.pairs], "by_design": work.by_design, "folded": work.folded}
 
 
 def run_prefetch(task: dict[str, Any], parent: int) -> None:

@@ -41,7 +41,7 @@ from mmad.analysis.metrics import (
     run_statistics,
     sample_of,
 )
-from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
+from mmad.analysis.prefetch import PrefetchTask, pair_task, prefetching, run_task
 from mmad.analysis.subgroups import KIND as SUBGROUPS
 from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
 from mmad.analysis.subgroups import RunSubgroups, cached_interactions, cached_subgroups, interactions_of
@@ -552,13 +552,8 @@ def _requests(work: Sequence[MemberFrame | Comparison]) -> list[PrefetchTask]:
 def _request(one: MemberFrame | Comparison) -> PrefetchTask | None:
     """The work as a helper process takes it; None where nothing can be computed."""
     if isinstance(one, MemberFrame):
-        return None if one.alone is None else PrefetchRequest(one.record, one.alone.kind)
-    requests = [
-        (PrefetchRequest(a.member, one.kind), PrefetchRequest(b.member, one.kind))
-        for a, b in one.pairs
-        if a.member is not None and b.member is not None
-    ]
-    return PairRequest(tuple(requests), tuple(one.by_design), folded=bool(one.folds))
+        return None if one.alone is None else run_task(one.record, one.alone.kind)
+    return pair_task(one)
 
 
 class _StatisticsBuilder:

@@ -747,7 +747,7 @@ class MeanDifference:
 
 
 def mean_difference(
-    family: Sequence[FamilyPair], places: Sequence[int], sample: PairSample | None = None, *, level: float = LEVEL
+    family: Sequence[FamilyPair], places: Sequence[int], sample: PairSample | None = None
 ) -> MeanDifference:
     """One arm against the mean of several that differ in a random factor alone, such as permutations of the records.
 
@@ -785,11 +785,11 @@ def mean_difference(
     if not error > 0:
         return unknown
     looks = None if ones[0].looks is None else _fractions(family, places[0])
-    reach = _reach(value, error, freedom_of_t, None, level, looks)
+    reach = _reach(value, error, freedom_of_t, None, LEVEL, looks)
     return MeanDifference(_within(value, reach.alone), reach.p_pointwise, count, arms)
 
 
-def folded_mean_difference(samples: Sequence[FoldedSample], *, level: float = LEVEL) -> MeanDifference:
+def folded_mean_difference(samples: Sequence[FoldedSample]) -> MeanDifference:
     """The same over folds: the references are averaged within each fold, so that its spread holds what they differ by.
 
     Args:
@@ -802,7 +802,7 @@ def folded_mean_difference(samples: Sequence[FoldedSample], *, level: float = LE
     value = float(each.mean())
     if not error > 0:
         return MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, len(each), len(samples))
-    reach, p = t_test(value, error, freedom, level)
+    reach, p = t_test(value, error, freedom)
     return MeanDifference(_within(value, reach), p, len(each), len(samples))
 
 

@@ -205,14 +205,7 @@ def _colour(series: Series) -> str:
 
 def _draw_panel(axes: Axes, panel: Panel, size: tuple[float, float]) -> None:
     """Draws ``panel`` on axes of ``size`` in inches."""
-    axes.patch.set_visible(False)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_MUTED)
-        axes.spines[side].set_linewidth(0.7)
-    axes.tick_params(length=0, labelsize=7.5, labelcolor=_MUTED, pad=3)
+    _without_frame(axes, "left", "bottom")
     axes.tick_params(axis="x", pad=5)  # clear of the lowest label of the other axis
     axes.grid(True, axis="y", color=_GRID, linewidth=0.6)
     place: Any = {"x": -0.52 / size[0], "y": 1 + 0.16 / size[1], "pad": 0}
@@ -232,6 +225,17 @@ def _draw_panel(axes: Axes, panel: Panel, size: tuple[float, float]) -> None:
         _draw_series(axes, panel, series, f"s{number}", low, high)
     if found := notes(panel):
         axes.text(0, 1.02, _text("; ".join(found)), transform=axes.transAxes, fontsize=6.5, color=_CAUTION, va="bottom")
+
+
+def _without_frame(axes: Axes, *sides: str) -> None:
+    """Only ``sides`` have a line; ticks are numbers alone, and what is drawn stands before the grid."""
+    axes.patch.set_visible(False)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in sides)
+        spine.set_color(_MUTED)
+        spine.set_linewidth(0.7)
+    axes.tick_params(length=0, labelsize=7.5, labelcolor=_MUTED, pad=3)
 
 
 def _scale(axes: Axes, panel: Panel) -> None:
@@ -367,20 +371,14 @@ def _forest(figure: ForestFigure, width: float, paper: str) -> Figure:
     right = 0.1 if narrow else 3.1
     axes = drawn.add_axes((left / width, 0.58 / height, (width - left - right) / width, tall * len(rows) / height))
     axes.set_gid("panel-0")
-    axes.patch.set_visible(False)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_MUTED)
-    axes.spines["bottom"].set_linewidth(0.7)
+    _without_frame(axes, "bottom")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.yaxis.set_major_locator(NullLocator())
     reach = _reach(figure)
     axes.set_xlim(-reach[0], reach[1])
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: signed(v, 3 if max(reach) < 0.02 else 2)))
-    axes.tick_params(length=0, labelsize=7.5, labelcolor=_MUTED, pad=3)
     axes.grid(True, axis="x", color=_GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
     axes.set_xlabel(
         f"Difference in test AP; right of 0 the second arm is higher\n{_marks(figure)}",
         fontsize=7, color=_MUTED, labelpad=3, linespacing=1.5,
@@ -519,15 +517,8 @@ def _entries(figure: EntriesFigure, width: float, paper: str) -> Figure:
     below = 0.55 + 0.17 * rows
     axes = drawn.add_axes((0.5 / width, below / height, (width - 0.6) / width, (height - below - 0.25) / height))
     axes.set_gid("panel-0")
-    axes.patch.set_visible(False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_MUTED)
-        axes.spines[side].set_linewidth(0.7)
-    axes.tick_params(length=0, labelsize=7.5, labelcolor=_MUTED, pad=3)
+    _without_frame(axes, "left", "bottom")
     axes.grid(True, axis="y", color=_GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
     top = 1.12 * max(max((point.value, *point.measured)) for point in figure.points) or 1.0
     axes.set_ylim(0, top)
     axes.set_xlim(0, figure.entries + 1)

@@ -96,7 +96,7 @@ def _checkpoints(member: MemberFrame) -> list[str]:
 
 
 def note_line(note: Note) -> str:
-    """A note as one line, which ``read_note`` reads back."""
+    """A note as one line of JSON behind ``NOTE``."""
     return _json_line({"text": note.text, "tags": " ".join(note.tags), "moment": note.moment.isoformat()})
 
 
@@ -105,12 +105,6 @@ def _json_line(value: Mapping[str, Any]) -> str:
     for read, escaped in _READ_OTHERWISE.items():
         text = text.replace(read, escaped)
     return f"{NOTE}{text}"
-
-
-def read_note(line: str) -> dict[str, Any]:
-    """What a line of ``note_line`` says. ValueError for another line."""
-    found: dict[str, Any] = json.loads(line.removeprefix(NOTE))
-    return found
 
 
 def _heading(text: str) -> str:

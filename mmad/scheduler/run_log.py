@@ -60,6 +60,7 @@ class RunLog(io.TextIOBase):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = _appending(path)
         except OSError as error:
+            super().close()  # there is no descriptor that the garbage collector should close
             raise log_refused(path, error) from error
         forked = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: method() if (method := forked()) else None)

@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import (
     Column,
     Connection,
-    Row,
     Select,
     Table,
     and_,
@@ -45,7 +44,7 @@ from mmad.base.records import (
 from mmad.config.hypothesis import digest
 from mmad.config.runs import Ablation
 from mmad.store.engine import serialise
-from mmad.store.run_rows import MANY_KEYS
+from mmad.store.run_rows import MANY_KEYS, record_of
 from mmad.store.schema import (
     analyses,
     checkpoints,
@@ -299,19 +298,7 @@ def write_checkpoints(connection: Connection, key: str, records: Sequence[Checkp
         return
     _drop_evaluations(connection, key, {(record.kind, record.epoch) for record in records})
     connection.execute(_DROP_CHECKPOINT, [{"of_run": key, "of_kind": record.kind} for record in records])
-    rows = [
-        {
-            "run_key": key,
-            "kind": record.kind,
-            "epoch": record.epoch,
-            "path": record.path,
-            "sha256": record.sha256,
-            "size": record.size,
-            "created": record.created,
-        }
-        for record in records
-    ]
-    connection.execute(insert(checkpoints), rows)
+    connection.execute(insert(checkpoints), [{"run_key": key, **vars(record)} for record in records])
 
 
 def read_checkpoints(connection: Connection, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
@@ -321,8 +308,7 @@ def read_checkpoints(connection: Connection, keys: Collection[str]) -> dict[str,
     statement = _of_runs(select(checkpoints), checkpoints, wanted)
     for row in connection.execute(statement.order_by(checkpoints.c.run_key, checkpoints.c.kind)):
         if row.run_key in wanted:
-            record = CheckpointRecord(row.kind, row.epoch, row.path, row.sha256, row.size, row.created)
-            found.setdefault(row.run_key, []).append(record)
+            found.setdefault(row.run_key, []).append(record_of(CheckpointRecord, row))
     return found
 
 
@@ -366,24 +352,9 @@ def read_evaluations(connection: Connection, keys: Collection[str]) -> dict[str,
     found: dict[str, list[EvaluationRecord]] = {}
     for row in connection.execute(_of_runs(select(evaluations), evaluations, wanted).order_by(evaluations.c.id)):
         if row.run_key in wanted:
-            found.setdefault(row.run_key, []).append(_evaluation(row, tuple(classes.get(row.id, ()))))
+            record = record_of(EvaluationRecord, row, per_class=tuple(classes.get(row.id, ())))
+            found.setdefault(row.run_key, []).append(record)
     return found
-
-
-def _evaluation(row: Row[Any], per_class: tuple[tuple[str, float | None, float | None], ...]) -> EvaluationRecord:
-    return EvaluationRecord(
-        kind=row.kind,
-        epoch=row.epoch,
-        split=row.split,
-        overlap=row.overlap,
-        threshold=row.threshold,
-        max_detections=row.max_detections,
-        proposals=row.proposals,
-        ap=row.ap,
-        ar=row.ar,
-        per_class=per_class,
-        detections=row.detections,
-    )
 
 
 def write_parameter_counts(connection: Connection, key: str, counts: Sequence[ParameterCount]) -> None:
@@ -401,28 +372,14 @@ def read_parameter_counts(connection: Connection, keys: Collection[str]) -> dict
     statement = _of_runs(select(parameter_counts), parameter_counts, wanted)
     for row in connection.execute(statement.order_by(parameter_counts.c.run_key, parameter_counts.c.position)):
         if row.run_key in wanted:
-            # not row.count: a row is a tuple, which has a method of that name
-            found.setdefault(row.run_key, []).append(ParameterCount(row.module, row._mapping["count"]))
+            found.setdefault(row.run_key, []).append(record_of(ParameterCount, row))
     return found
 
 
 def write_environment(connection: Connection, key: str, record: EnvironmentRecord) -> None:
     """One more stretch of the run, with where and with what it is trained; the same one twice counts once."""
-    row: Mapping[str, object] = {
-        "run_key": key,
-        "started": record.started,
-        "host": record.host,
-        "platform": record.platform,
-        "python": record.python,
-        "versions": json.dumps(dict(record.versions), ensure_ascii=False),
-        "device": record.device,
-        "threads": record.threads,
-        "git_commit": record.git_commit,
-        "git_dirty": record.git_dirty,
-        "command": record.command,
-        "from_epoch": record.from_epoch,
-    }
-    _insert_once(connection, environments, row)
+    versions = json.dumps(dict(record.versions), ensure_ascii=False)
+    _insert_once(connection, environments, {"run_key": key, **vars(record), "versions": versions})
 
 
 def read_environments(connection: Connection, keys: Collection[str]) -> dict[str, list[EnvironmentRecord]]:
@@ -431,20 +388,7 @@ def read_environments(connection: Connection, keys: Collection[str]) -> dict[str
     found: dict[str, list[EnvironmentRecord]] = {}
     for row in connection.execute(_of_runs(select(environments), environments, wanted).order_by(environments.c.id)):
         if row.run_key in wanted:
-            record = EnvironmentRecord(
-                started=row.started,
-                host=row.host,
-                platform=row.platform,
-                python=row.python,
-                versions=row.versions,
-                device=row.device,
-                threads=row.threads,
-                git_commit=row.git_commit,
-                git_dirty=row.git_dirty,
-                command=row.command,
-                from_epoch=row.from_epoch,
-            )
-            found.setdefault(row.run_key, []).append(record)
+            found.setdefault(row.run_key, []).append(record_of(EnvironmentRecord, row))
     return found
 
 
@@ -508,7 +452,7 @@ def remove_analysis(connection: Connection, key: str) -> None:
 def read_analysis(connection: Connection, key: str) -> AnalysisRecord | None:
     """The analysis of ``key``, or None."""
     row = connection.execute(select(analyses).where(analyses.c.key == key)).first()
-    return None if row is None else _analysis(row)
+    return None if row is None else record_of(AnalysisRecord, row)
 
 
 def read_analyses(connection: Connection, kind: str | None) -> list[AnalysisRecord]:
@@ -516,11 +460,7 @@ def read_analyses(connection: Connection, kind: str | None) -> list[AnalysisReco
     statement = select(analyses).order_by(analyses.c.id)
     if kind is not None:
         statement = statement.where(analyses.c.kind == kind)
-    return [_analysis(row) for row in connection.execute(statement)]
-
-
-def _analysis(row: Row[Any]) -> AnalysisRecord:
-    return AnalysisRecord(row.kind, row.key, row.subject, row.value, row.created)
+    return [record_of(AnalysisRecord, row) for row in connection.execute(statement)]
 
 
 def _canonical_json(value: Mapping[str, Any]) -> str:

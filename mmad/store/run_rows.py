@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
@@ -24,6 +25,10 @@ from mmad.store.damage import find_damage, same_row
 from mmad.store.engine import serialise
 from mmad.store.schema import ablations, members, run_epochs, runs
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R", bound="DataclassInstance")
 #: More keys than this are chosen here instead of by the database, which limits a statement's length.
 MANY_KEYS = 500
 
@@ -31,6 +36,17 @@ MANY_KEYS = 500
 def key_chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     """``keys`` in parts that a statement can name one by one."""
     return (keys[at : at + MANY_KEYS] for at in range(0, len(keys), MANY_KEYS))
+
+
+def record_of(kind: type[R], row: Row[Any], **others: Any) -> R:
+    """The record in a row whose columns are named like its fields, but for ``others``."""
+    held = row._mapping
+    return kind(**{name: held[name] for name in _field_names(kind) if name not in others}, **others)
+
+
+@functools.cache
+def _field_names(kind: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def write_ablation(connection: Connection, ablation: Ablation, asked: Callable[[Member], bool]) -> Ablation:
@@ -297,20 +313,9 @@ def _member_row(member: Member, trained: Mapping[str, Any], position: int) -> di
 
 def member_record(row: Row[Any]) -> MemberRecord:
     """The member in a row that has every column of ``members``."""
-    return MemberRecord(
-        ablation=row.ablation,
-        setting=row.setting,
-        arm=row.arm,
-        seed=row.seed,
-        replicate=row.replicate,
-        key=row.run_key,
-        position=row.position,
-        documented=row.documented,
-        evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
-        inferred=tuple(row.inferred),
-        overrides=tuple(row.overrides),
-        own=row.own,
-    )
+    evaluation = {field: row._mapping[field] for field in EvaluationProtocol.model_fields}
+    words = {"inferred": tuple(row.inferred), "overrides": tuple(row.overrides)}
+    return record_of(MemberRecord, row, key=row.run_key, evaluation=evaluation, **words)
 
 
 def read_ablations(connection: Connection) -> list[AblationRecord]:
@@ -319,14 +324,12 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
     for row in connection.execute(select(members).order_by(members.c.ablation, members.c.position)):
         of.setdefault(row.ablation, []).append(member_record(row))
     return [
-        AblationRecord(
-            name=row.name,
-            title=row.title,
-            description=row.description,
-            path=row.path,
-            source=row.source,
+        record_of(
+            AblationRecord,
+            row,
             compare=tuple((a, b) for a, b in row.compare),
             members=tuple(of.get(row.name, ())),
+            registrations=(),
         )
         for row in connection.execute(select(ablations).order_by(ablations.c.name))
     ]
@@ -353,27 +356,7 @@ def _select_runs() -> Select[Any]:
 
 
 def _run_record(row: Row[Any]) -> RunRecord:
-    return RunRecord(
-        key=row.key,
-        status=row.status,
-        setup=row.setup,
-        protocol=row.protocol,
-        dataset_name=row.dataset_name,
-        dataset_path=row.dataset_path,
-        dataset_fingerprint=row.dataset_fingerprint,
-        recipe=row.recipe,
-        created=row.created,
-        started=row.started,
-        finished=row.finished,
-        error=row.error,
-        epochs_done=row.epochs_done,
-        priority=row.priority,
-        attempts=row.attempts,
-        device=row.device,
-        stop_asked=bool(row.stop_asked),
-        replacement=row.stand_in,
-        content=row.content,
-    )
+    return record_of(RunRecord, row, stop_asked=bool(row.stop_asked), replacement=row.stand_in)
 
 
 def read_runs(connection: Connection) -> list[RunRecord]:

@@ -11,7 +11,7 @@ from statistics_fixtures import FEW, two_settings
 
 from mmad.analysis import prefetch, verdicts
 from mmad.analysis.frames import load_frame
-from mmad.analysis.prefetch import PrefetchTask, _to_json, prefetching, run_prefetch
+from mmad.analysis.prefetch import PrefetchTask, prefetching, run_prefetch
 from mmad.analysis.verdicts import _request, _work, compute_statistics
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -35,8 +35,7 @@ def work_of(store: Store) -> list[PrefetchTask]:
 
 def task_of(store: Store) -> dict[str, object]:
     options = [FEW.resamples, FEW.seed]
-    work = list(map(_to_json, work_of(store)))
-    return {"database": store.paths.database, "data": None, "options": options, "work": work}
+    return {"database": store.paths.database, "data": None, "options": options, "work": work_of(store)}
 
 
 @pytest.mark.slow

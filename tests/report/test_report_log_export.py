@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from report_fixtures import Sample
 from mmad.analysis.frames import ReportFrame, load_frame
 from mmad.experiment_log.model import Log
 from mmad.experiment_log.parser import read_log
-from mmad.report.log_export import export_log, note_line, read_note
+from mmad.report.log_export import NOTE, export_log, note_line
 from mmad.store.notes import Note, Notes
 
 WHEN = datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
@@ -28,6 +29,11 @@ WORDS = st.lists(st.one_of(NAMES, MARKS), min_size=1, max_size=4).map("".join)
 def plain(value: Any) -> Any:
     """As JSON has it."""
     return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def read_note(line: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(line.removeprefix(NOTE))
+    return found
 
 
 def check(frame: ReportFrame, log: Log) -> None:

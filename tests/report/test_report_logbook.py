@@ -19,7 +19,7 @@ from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, entries, later_e
 from mmad.report.build import write_report
 from mmad.report.drawing import draw_file, draw_page
 from mmad.report.figures import FigureFile, entries_figure
-from mmad.report.model import Logbook, ReportModel, anchor_of, build_model, logbook_of
+from mmad.report.model import Logbook, PageForm, ReportModel, anchor_of, build_model, logbook_of
 from mmad.report.tables import log_table
 from mmad.report.writers.html import render_html, render_pages
 from mmad.store.measurements import LogRecord
@@ -284,7 +284,8 @@ def test_it_is_light(model: ReportModel, book: Logbook, page: str) -> None:
 
 
 def test_linked_pages_have_the_log_only_on_the_overview(model: ReportModel, book: Logbook) -> None:
-    pages = dict(render_pages(replace(model, logbook=book), "index.html", "index_pages", renderer=Undrawn()))
+    form = PageForm("index.html", "index_pages")
+    pages = dict(render_pages(replace(model, logbook=book), form, renderer=Undrawn()))
     assert [name for name, text in pages.items() if 'id="log-e030"' in text] == ["index.html"]
     other = next(text for name, text in pages.items() if name != "index.html")
     assert 'href="../index.html#log"' in other

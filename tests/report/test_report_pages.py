@@ -18,7 +18,7 @@ from undrawn import Undrawn
 from mmad.analysis.frames import load_frame
 from mmad.report import build
 from mmad.report.build import write_report
-from mmad.report.model import ReportModel, ablation_anchor, build_model, linked
+from mmad.report.model import PageForm, ReportModel, ablation_anchor, build_model, linked
 from mmad.report.rendering import FigureRenderer
 from mmad.report.writers.html import render_pages
 
@@ -27,8 +27,8 @@ LATER = WHEN.replace(year=2023)
 
 def pages_of(model: ReportModel, renderer: FigureRenderer | None = None) -> dict[str, Page]:
     """The pages, without figures unless another renderer draws them."""
-    written = render_pages(model, "the report.html", "the report_pages", renderer=renderer or Undrawn())
-    return {file: Page(text) for file, text in written}
+    form = PageForm("the report.html", "the report_pages")
+    return {file: Page(text) for file, text in render_pages(model, form, renderer=renderer or Undrawn())}
 
 
 def few_of(model: ReportModel, renderer: FigureRenderer | None = None) -> dict[str, Page]:
@@ -205,7 +205,7 @@ def test_many_runs_become_pages_by_default(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_page_of_an_ablation_has_no_time_stamp(model: ReportModel, sample: Sample) -> None:
     later = build_model(load_frame(sample.source), created=LATER, database=model.database)
-    now, then = (list(render_pages(one, "i.html", "p", renderer=Undrawn())) for one in (model, later))
+    now, then = (list(render_pages(one, PageForm("i.html", "p"), renderer=Undrawn())) for one in (model, later))
     assert now[:-1] == then[:-1]
     assert now[-1] != then[-1]
 

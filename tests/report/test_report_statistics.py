@@ -153,7 +153,7 @@ def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.Monk
     count = len(store.analyses())
     monkeypatch.setattr(DetectionStore, "matched", lambda self, target: pytest.fail("computed again"))
     again = compute_statistics(load_frame(store), store, options=FEW)
-    assert again.pairs == first.pairs
+    assert repr(again.pairs) == repr(first.pairs)  # a NaN equals nothing, itself included
     assert len(store.analyses()) == count
 
 

@@ -98,7 +98,8 @@ def test_a_read_only_store_shows_cached_figures_and_computes_nothing(store: Stor
         assert all("open for reading only" in stats.why for stats in (*found.pairs.values(), *found.runs.values()))
     kept = compute_statistics(load_frame(store), store, options=FEW)
     with Store.open(store.where, read_only=True) as reading:
-        assert compute_statistics(load_frame(reading), reading, options=FEW).pairs == kept.pairs
+        again = compute_statistics(load_frame(reading), reading, options=FEW)
+    assert repr(again.pairs) == repr(kept.pairs)  # a NaN equals nothing, itself included
 
 
 def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from undrawn import Undrawn
 from mmad.base.errors import ReportError
 from mmad.config.load import load_ablation
 from mmad.config.runs import DataSource
-from mmad.report.model import ReportModel
+from mmad.report.model import PageForm, ReportModel
 from mmad.report.watch import live, settle, still, watch
 from mmad.report.writers.html import render_html, render_pages
 from mmad.store.claims import Owner
@@ -196,7 +196,7 @@ def test_hostile_words_cannot_pass_for_the_refresh(which: str, request: pytest.F
 def test_linked_pages_become_static_with_the_overview_and_other_files_do_not_change(
     model: ReportModel, tmp_path: Path
 ) -> None:
-    plain = dict(render_pages(model, "index.html", "index_pages", renderer=Undrawn()))
+    plain = dict(render_pages(model, PageForm("index.html", "index_pages"), renderer=Undrawn()))
     (tmp_path / "index_pages").mkdir()
     for name, text in plain.items():
         (tmp_path / name).write_text(live(text, 5), "utf-8")

@@ -103,9 +103,7 @@ def test_python_examples_run_one_after_the_other(folder: Path) -> None:
     program = "\n".join(blocks("python"))
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "patience/patience 10/CXR/0 finished 0.375" in done.stdout
-    assert "train_loss" in done.stdout
-    assert "mobilenet_v3" in done.stdout
+    assert re.search(r"patience 10 +CXR +finished +mobilenet_v3 +\S+ +0\.375", done.stdout)
 
 
 @pytest.mark.slow

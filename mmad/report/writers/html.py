@@ -189,53 +189,26 @@ def assemble(
     yield views[-1].file, _page(model, views[-1], links, known, LogFigures(model, renderer))
 
 
-def render_html(
-    model: ReportModel,
-    progress: Callable[[int, int], None] | None = None,
-    renderer: FigureRenderer | None = None,
-) -> str:
-    """The whole report of a model as one page.
-
-    Args:
-        progress: is called with (done, total) runs whose figures are drawn.
-        renderer: draws the figures; None for one without a cache.
-    """
-    ((_, page),) = _rendered(model, PageForm(), progress, renderer)
+def render_html(model: ReportModel, renderer: FigureRenderer | None = None) -> str:
+    """The whole report of a model as one page; ``renderer`` as of ``render_pages``."""
+    ((_, page),) = render_pages(model, PageForm(), renderer)
     return page
 
 
 def render_pages(
-    model: ReportModel,
-    overview: str,
-    folder: str,
-    progress: Callable[[int, int], None] | None = None,
-    renderer: FigureRenderer | None = None,
+    model: ReportModel, form: PageForm, renderer: FigureRenderer | None = None
 ) -> Iterator[tuple[str, str]]:
-    """The report of a model as linked pages: the ablations' in ``folder``, last the overview; (file, page) of each.
-
-    A page of an ablation has no time stamp: it changes only with its content.
+    """The pages of ``assemble``. A linked one of an ablation has no time stamp: it changes only with its content.
 
     Args:
-        overview: the overview's file name; ``folder`` is beside it.
-        progress, renderer: as of ``render_html``.
+        renderer: draws the figures; None for one without a cache.
     """
-    return _rendered(model, PageForm(overview, folder), progress, renderer)
-
-
-def _rendered(
-    model: ReportModel,
-    form: PageForm,
-    progress: Callable[[int, int], None] | None,
-    renderer: FigureRenderer | None,
-) -> Iterator[tuple[str, str]]:
-    heard = RunProgress(len(model.runs), progress)
     _, links = layout(model, form)
 
     def sections(drawing: FigureRenderer) -> Iterator[Section]:
         for section in model.ablations:
-            figures = SectionFigures(section, model.statistics, drawing, heard.of(len(section.runs)))
+            figures = SectionFigures(section, model.statistics, drawing)
             yield render_section(model, section, form, links, figures, alone=len(model.ablations) == 1)
-            heard.end(len(section.runs))
 
     with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
         yield from assemble(model, form, sections(drawing), drawing)

@@ -6,7 +6,6 @@ What is handed out at one moment is one array of jobs, a task for each run: Slur
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import shutil
 import subprocess
@@ -64,8 +63,6 @@ _OURS = frozenset(
 #: Options that submitit takes as lists, each of one shell command or word here.
 _LISTS = ("setup", "teardown", "srun_args")
 _GPUS = ("gpus", "gpus_per_node", "gpus_per_task")
-
-log = logging.getLogger(__name__)
 
 
 class Command:
