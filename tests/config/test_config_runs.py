@@ -109,6 +109,7 @@ def test_a_field_of_the_setup_changes_the_key_exactly_where_it_is_not_idle(base:
         assert (after.key != before.key) == (not same and _decides(field, before, after)), field
 
 
+@pytest.mark.slow
 def test_every_field_that_is_not_always_idle_changes_the_key_of_some_run() -> None:
     seen = set()
     for setup in BASES.values():

@@ -116,6 +116,7 @@ def test_the_effects_that_are_documented_draw_what_they_always_did() -> None:
     assert [digest[:16] for digest in digests] == ["19d2cbb155879b53", "a5f07c3cb24c4a7e"]
 
 
+@pytest.mark.slow
 def test_what_vital_signs_and_images_tell_is_measured(tmp_path: Path) -> None:
     made = make_phantom(tmp_path / "out", studies=120, image_size=64)
     by_effect = {}

@@ -158,6 +158,7 @@ def test_by_patient_one_image_is_enough() -> None:
     assert math.isnan(detected(matched, None)[0].sensitivity.value)
 
 
+@pytest.mark.slow
 def test_scores_that_are_chances_have_intercept_0_and_slope_1() -> None:
     rng = np.random.default_rng(0)
     images = 1500

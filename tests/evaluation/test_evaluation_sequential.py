@@ -97,7 +97,7 @@ def test_before_the_first_look_nothing_is_said() -> None:
 
 def test_more_seeds_of_others_do_not_change_a_pair_that_stopped() -> None:
     family = family_of(np.random.default_rng(4), 3, 7, 0.1)
-    assert differences(family)[0].lent_freedom == 18
-    then = differences([family[0].first(4), *(one.first(4) for one in family[1:])])[0]
-    later = differences([family[0].first(4), *family[1:]])[0]
+    assert differences(family, draws=2000)[0].lent_freedom == 18
+    then = differences([family[0].first(4), *(one.first(4) for one in family[1:])], draws=2000)[0]
+    later = differences([family[0].first(4), *family[1:]], draws=2000)[0]
     assert (then.ap, then.p, then.freedom) == (later.ap, later.p, later.freedom)

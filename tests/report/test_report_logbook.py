@@ -218,6 +218,7 @@ def test_chapters_and_what_stands_between_entries_are_as_printed(own: LogRecord)
     )
 
 
+@pytest.mark.slow
 def test_entries_form_a_table_and_a_chart_in_the_order_of_print(model: ReportModel, book: Logbook) -> None:
     (log,) = book.logs
     table = log_table(log)
@@ -248,6 +249,7 @@ def test_entries_form_a_table_and_a_chart_in_the_order_of_print(model: ReportMod
     assert [one.id for one in log.highest] == ["e058", "n001", "e019"]
 
 
+@pytest.mark.slow
 def test_text_of_a_log_is_escaped() -> None:
     attack = HOSTILE[0] + HOSTILE[1] + HOSTILE[4]
     figures = {"epoch": 1, "val_ap": 0.1, "val_ar": 0.1, "test_ap": 0.1, "test_ar": 0.1, "stamp": ""}

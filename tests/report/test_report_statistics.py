@@ -148,6 +148,7 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(known: Sto
         assert interval(ap, sign=True) in page
 
 
+@pytest.mark.slow
 def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, dataset: DataSet) -> None:
     first = compute_statistics(load_frame(store), store, options=FEW)
     count = len(store.analyses())
