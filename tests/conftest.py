@@ -27,6 +27,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from postgresql_server import Server, started
 from random_search import FEW
+from sqlalchemy import Connection, Dialect, Engine, event
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before torch or numpy is imported: other numbers of threads give other bits
@@ -116,8 +117,6 @@ def _quick_schema() -> Iterator[None]:
 
     Alembic takes twenty times as long to find the same statements again.
     """
-    from sqlalchemy import event
-
     from mmad.store import migrate
 
     upgrade, scripts = migrate.upgrade, migrate.SCRIPTS
@@ -229,23 +228,30 @@ def _built_once() -> Iterator[None]:
         yield
 
 
+class _Compiled(dict[Any, Any]):
+    """Compiled statements of all engines: their keys name a kind of database in place of the engine's own dialect."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(self._of_kind(key), default)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(self._of_kind(key), value)
+
+    def _of_kind(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(part.name if isinstance(part, Dialect) else part for part in key)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once() -> Iterator[None]:
     """Compile a statement once for all databases of a kind: each has an engine, which would compile its own."""
-    from sqlalchemy import Dialect
-    from sqlalchemy.sql.elements import ClauseElement
-    from sqlalchemy.util import LRUCache
+    found = _Compiled()
 
-    compile_, firsts, found = ClauseElement._compile_w_cache, dict[str, Dialect](), LRUCache[Any, Any](2_000)
+    def share(connection: Connection) -> None:
+        connection.execution_options(compiled_cache=found)
 
-    def once(element: ClauseElement, dialect: Dialect, *, compiled_cache: Any, **options: Any) -> Any:
-        if compiled_cache is not None:
-            dialect, compiled_cache = firsts.setdefault(dialect.name, dialect), found
-        return compile_(element, dialect, compiled_cache=compiled_cache, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ClauseElement, "_compile_w_cache", once)
-        yield
+    event.listen(Engine, "engine_connect", share)
+    yield
+    event.remove(Engine, "engine_connect", share)
 
 
 @pytest.fixture(scope="session", autouse=True)

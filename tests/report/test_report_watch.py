@@ -219,6 +219,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_it_follows_another_process_that_trains_and_ends_with_it(tmp_path: Path) -> None:
     queue(tmp_path)
     command = start(tmp_path, "--watch", "--every", "1", "--until-done", "--out", "r.html", "--no-log")
@@ -240,6 +241,7 @@ def test_it_follows_another_process_that_trains_and_ends_with_it(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_ctrl_c_ends_it_with_130_and_a_static_page(tmp_path: Path) -> None:
     queue(tmp_path)
     command = start(tmp_path, "--watch", "--json", "--html", "--out", "r.html", "--csv", "tables")
