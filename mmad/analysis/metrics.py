@@ -20,7 +20,14 @@ import numpy as np
 
 from mmad.analysis.cache import cached
 from mmad.analysis.comparison import MeasuredRun, PairAgreement, require_comparable
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, fold_of, on_validation
+from mmad.analysis.targets import (
+    DetectionStore,
+    EvaluationOptions,
+    EvaluationTarget,
+    fold_of,
+    matched_under,
+    on_validation,
+)
 from mmad.base.errors import EvaluationError
 from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
 from mmad.config.protocol import Fold
@@ -45,7 +52,6 @@ from mmad.evaluation.diagnosis import (
 from mmad.evaluation.differences import FoldedSample, PairSample, pair_sample
 from mmad.evaluation.folds import over_folds, pooled_ap
 from mmad.evaluation.intervals import IntervalEstimate, estimate
-from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     Calibration,
     Confusion,
@@ -65,6 +71,7 @@ from mmad.evaluation.operating_points import (
 )
 from mmad.evaluation.resampling import Interval
 from mmad.evaluation.tide import ErrorCosts, error_costs
+from mmad.store.lookup import evaluation_under
 from mmad.store.store import Store
 
 T = TypeVar("T")
@@ -468,14 +475,7 @@ def _figures(detections: DetectionStore, target: EvaluationTarget) -> MaskFigure
     truth, found, protocol = detections.truth(target), detections.read(target), target.protocol
     if found.masks is None:
         return None
-    matched = match(
-        found,
-        truth,
-        overlap=protocol.overlap,
-        thresholds=(protocol.threshold,),
-        max_detections=protocol.max_detections,
-        on="masks",
-    )
+    matched = matched_under(protocol, found, truth, "masks")
     return MaskFigures(estimate([matched]), coco_set(found, truth, overlap=protocol.overlap, on="masks"))
 
 
@@ -504,9 +504,8 @@ def note_evaluation(store: Store, detections: DetectionStore, target: Evaluation
         return
     asked = target.protocol.model_dump(mode="json")
     place = (target.checkpoint.kind, target.checkpoint.epoch, target.split)
-    for row in store.evaluations(target.run.key):
-        if (row.kind, row.epoch, row.split) == place and all(getattr(row, n) == v for n, v in asked.items()):
-            return
+    if evaluation_under(asked, store.evaluations(target.run.key), *place) is not None:
+        return
     if not store.read_only:
         found = detections.read(target)
         store.put_evaluations(target.run.key, _evaluations(store, detections, target, found))

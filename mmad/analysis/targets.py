@@ -26,6 +26,7 @@ from mmad.data.external import OutsideData
 from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
 from mmad.evaluation.ensembles import IOU, fused
+from mmad.evaluation.masks import Outline
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.resampling import RESAMPLES
 from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
@@ -320,12 +321,15 @@ class DetectionStore:
         return found
 
 
-def matched_under(protocol: EvaluationProtocol, detections: Detections, truth: GroundTruth) -> Matched:
-    """``detections`` matched with ``truth`` under ``protocol``."""
+def matched_under(
+    protocol: EvaluationProtocol, detections: Detections, truth: GroundTruth, on: Outline = "boxes"
+) -> Matched:
+    """``detections`` matched with ``truth`` under ``protocol``, ``on`` as of ``match``."""
     return match(
         detections,
         truth,
         overlap=protocol.overlap,
         thresholds=(protocol.threshold,),
         max_detections=protocol.max_detections,
+        on=on,
     )
