@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mmad.api.arguments import argument
 from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, read_anew, silent
 from mmad.api.planning import _ablations
-from mmad.api.tuning import searched
+from mmad.api.tuning import Choice, choice_notes, searched
 from mmad.base.errors import SpecError, StoreError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
 
@@ -193,15 +193,16 @@ def run_ablations(
     Raises:
         DataError: an error that the audit finds, or a damaged image.
         StoreError: a database that cannot be written.
-        MmadError: a cluster's node that lacks something.
+        MmadError: a cluster's node that lacks something; a search whose choice changed, where ``only`` some runs train.
     """
     from mmad.base.clock import seconds
     from mmad.config.runs import TRIALS
     from mmad.scheduler.jobs import Summary
 
     began, whole, everything = seconds(), Summary((), (), ()), loaded
+    tell = choice_notes(warn, whole=not only)
     while True:
-        loaded = due(everything, db)
+        loaded = due(everything, db, tell)
         left = None if options.max_hours is None else options.max_hours - (seconds() - began) / 3600
         how = (choice, progress_bar, (lambda line: None) if whole.finished else warn)
         failed = {failure.job.key for failure in whole.failed}
@@ -226,14 +227,14 @@ def _asked(loaded: Sequence[Loaded]) -> set[tuple[str, str, str, int, int, str]]
     return {(one.ablation, one.setting, one.arm, one.seed, one.replicate, one.run.key) for one in members}
 
 
-def due(loaded: Sequence[Loaded], db: str) -> list[Loaded]:
+def due(loaded: Sequence[Loaded], db: str, tell: Callable[[Ablation, Choice], None] | None = None) -> list[Loaded]:
     """The ablations with the members that are to be trained by now.
 
     Where setups are searched, these are the trials as an ablation of their own, and what has been chosen. Where seeds
     are added until pairs are settled, these are the seeds of the first look, those that are recorded, and one more of
-    each pair that is not settled by the seeds that both arms have finished.
+    each pair that is not settled by the seeds that both arms have finished. ``tell`` is as of ``searched``.
     """
-    return [(_due(ablation, db), data) for ablation, data in searched(loaded, db)]
+    return [(_due(ablation, db), data) for ablation, data in searched(loaded, db, tell)]
 
 
 def _due(ablation: Ablation, db: str) -> Ablation:

@@ -12,7 +12,7 @@ import typer
 
 from mmad.api.loading import load_with_data
 from mmad.api.planning import WEIGHTS, known_runs, planned, reasons, renewed
-from mmad.api.tuning import searched
+from mmad.api.tuning import Choice, searched
 from mmad.base.errors import SpecError
 from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
@@ -167,7 +167,9 @@ def plan(
         else:
             _print_power(made)
         return
-    loaded, searches = searched(declared, db), {one.name for one, _ in declared if one.tuning is not None}
+    choices: dict[str, list[Choice]] = {}
+    loaded = searched(declared, db, lambda ablation, choice: choices.setdefault(ablation.name, []).append(choice))
+    searches = {one.name for one, _ in declared if one.tuning is not None}
     if why is not None:
         refuse_idle(context, "leave out one of the two: --why says why a run trains, and no more", "params")
         every = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
@@ -182,7 +184,7 @@ def plan(
         counts = _counts(rows, chosen.dataset) if params else {}
         plans.append(Plan(ablation, chosen, rows, _missing_weights(rows, weights_dir), counts, renewed(rows, recorded)))
     budgets = [
-        _budget(ablation, chosen, loaded, recorded, estimator)
+        _budget(ablation, chosen, loaded, recorded, estimator, choices.get(ablation.name, ()))
         for ablation, chosen in declared
         if ablation.tuning is not None
     ]
@@ -274,7 +276,8 @@ def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) ->
 class Budget:
     """What a search costs: ``trials`` runs, of which ``unknown`` follow from others, then ``later`` with what it chose.
 
-    ``later`` are those whose setup is not chosen yet, ``seconds`` their time and that of the unknown ones.
+    ``later`` are those whose setup is not chosen yet, ``seconds`` their time and that of the unknown ones. ``choices``
+    are those that all trials of an arm have made.
     """
 
     ablation: Ablation
@@ -282,6 +285,7 @@ class Budget:
     unknown: int
     later: int
     seconds: float | None
+    choices: tuple[Choice, ...] = ()
 
     def lines(self) -> Iterator[str]:
         tuning, time = self.ablation.tuning, "time unknown" if self.seconds is None else duration(self.seconds)
@@ -299,6 +303,7 @@ class Budget:
                 f"then {plural(self.later, 'run')} with the setups of the highest validation AP"
                 f"{f' (with the trials that follow {time})' if self.unknown else f' ({time})'}"
             )
+        yield from (choice.note for choice in self.choices if choice.note)
 
 
 def _budget(
@@ -307,6 +312,7 @@ def _budget(
     loaded: Sequence[Loaded],
     recorded: Mapping[str, RunRecord],
     estimator: Estimator,
+    choices: Sequence[Choice],
 ) -> Budget:
     from mmad.config.runs import TRIAL, TRIALS
 
@@ -324,7 +330,8 @@ def _budget(
     ]
     sure = [one for one in seconds if one is not None]
     total = sum(sure) if len(sure) == len(seconds) else None
-    return Budget(ablation, ablation.tuning.trials * len(places), sum(left.values()), len(waiting), total)
+    counts = ablation.tuning.trials * len(places), sum(left.values()), len(waiting)
+    return Budget(ablation, *counts, total, tuple(choices))
 
 
 def _budget_json(budget: Budget) -> dict[str, Any]:
@@ -344,6 +351,7 @@ def _budget_json(budget: Budget) -> dict[str, Any]:
         "trial_runs": budget.trials,
         "unknown": budget.unknown,
         "later_runs": budget.later,
+        "choices": [vars(choice) | {"note": choice.note or None} for choice in budget.choices],
         "estimate_seconds": budget.seconds,
     }
 

@@ -16,6 +16,7 @@ from mmad.analysis.comparison import (
     ESTIMAND,
     ESTIMAND_OF_FOLDS,
     NOTHING_REGISTERED,
+    OUTSIDE_FOLDS,
     Comparison,
     ComparisonTable,
     Conditions,
@@ -29,6 +30,7 @@ from mmad.analysis.frames import AblationFrame, ClassFigures, MemberFrame
 from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.metrics import Diagnosis
 from mmad.analysis.overfitting import lowest_loss, onset_of, onset_words
+from mmad.analysis.readers import merged_words
 from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.base.formatting import clip, level_words, plural, short_key, whole
 from mmad.base.json import finite
@@ -37,10 +39,12 @@ from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIAL, TRIALS
-from mmad.config.tuning import best_of
+from mmad.config.tuning import best_of, same
+from mmad.data.dataset import UNIFIED
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
+from mmad.evaluation.readers import DETECTOR, OTHERS
 from mmad.evaluation.resampling import LEVEL, Interval
 from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.report.against import Against
@@ -80,6 +84,8 @@ _EPOCH = Column("epoch", "its epoch", "epoch, from 1")
 _SCORE = Column("score", "least score of the detections that count", FRACTION)
 _FINDING = Column("finding", "the finding")
 _PATIENTS = Column("patients", "patients of the split with the finding", "patients")
+#: More rows of readers against each other than this leave single pairs of readers to the files.
+_MOST_PAIRS = 22
 _INTERVALS = f"In brackets: {level_words(LEVEL)} intervals."
 _ON_EXTERNAL = "All studies of data sets that no run was trained on."
 _BY_PREVALENCE = "AP also depends on how frequent findings are: never compare it with the AP on other data."
@@ -319,7 +325,8 @@ def external_pairs_table(known: Known, name: str = "external-pairs", **more: Any
         Shown("setting", "Setting", "text"), Shown("external", "External data", "text", below="missing"),
         Shown("patients", "Patients", "whole"), *_arm_heads(known, sides, "External AP"),
     )  # fmt: skip
-    note = f"{_ON_EXTERNAL} No verdict; each interval is of one pair. {_BY_PREVALENCE}"
+    folds = f" {OUTSIDE_FOLDS}" if any(row.folds for row, _ in known) else ""
+    note = f"{_ON_EXTERNAL} No verdict; each interval is of one pair.{folds} {_BY_PREVALENCE}"
     return ReportTable.of(name, "On external data", columns, rows, shown=shown, note=note, **more)
 
 
@@ -352,6 +359,48 @@ def interactions_table(known: Known, name: str = "interactions", **more: Any) ->
     return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, **more)
 
 
+def reader_verdicts_table(known: Known, name: str = "readers-pairs", **more: Any) -> ReportTable:
+    """The difference with the boxes of each reader alone as the reference, and whether sign and verdict hold."""
+    columns = (
+        *_PAIR, Column("reader", "whose boxes are the reference"), Column("images", "images that they read", "images"),
+        Column("patients", "patients of these", "patients"),
+        Column("left_out", "images that they did not read", "images"),
+        Column("ap_reference", "AP, first arm", FRACTION), Column("ap_other", "AP, second arm", FRACTION),
+        *bounded_columns("ap_difference", "AP, second minus first arm"),
+        Column("p", "two-sided, for all pairs together", "probability"),
+        Column("verdict", "by the interval of the difference under this reader"),
+        Column("sign_holds", "whether the sign is that with the boxes of all readers"),
+        Column("verdict_holds", "whether the verdict is that with the boxes of all readers"),
+        Column("missing", "why there is no difference"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    for row, _ in known:
+        for one in row.under_readers:
+            found = one.difference
+            size = (found.images, found.patients) if found else (None, None)
+            rows.append((
+                *_ends(row), one.reader, *size, one.left_out, *map(finite, one.arms),
+                *bounded(found.ap if found else None), finite(found.p if found else None), one.verdict, one.sign_holds,
+                one.verdict_holds, one.why or None,
+            ))  # fmt: skip
+    shown = (
+        Shown("reader", "Reader", "text", below="missing"), Shown("images", "Images", "whole"),
+        Shown("left_out", "Left out", "whole"),
+        *_arm_heads(known, [f"ap_{side}" for side, _ in _SIDES], "AP"),
+        Shown("verdict", "Verdict", "text"), Shown("p", "p", "p"),
+    )  # fmt: skip
+    asked = [(row, stats.merged) for row, stats in known if row.under_readers]
+    lines = _by_words((row.setting, row.readers_line) for row, _ in asked)
+    alone = asked[0][0].readers_line if len(asked) == 1 else ""
+    merged = dict.fromkeys(merged_words(images) for _, images in asked)
+    note = "The boxes of one reader alone are the reference, on the images that they read."
+    return ReportTable.of(
+        name, "Under each reader", columns, rows, shown=shown, note=" ".join(filter(None, (note, alone, *merged))),
+        section="setting" if len(known) > 1 else "", footnotes=() if alone else lines,
+        footing="Under how many readers sign and verdict hold", **more,
+    )  # fmt: skip
+
+
 def pair_tables(section: AblationSection, number: int, statistics: Statistics) -> tuple[ReportTable, ...]:
     """The results of a comparison of the ablation (from 0), its other measures, and the same by finding."""
     comparison, frame = section.comparisons[number], section.frame
@@ -374,6 +423,7 @@ def pair_tables(section: AblationSection, number: int, statistics: Statistics) -
         pair_findings_table(known, named("findings-pairs"), **more),
         external_pairs_table(known, named("external-pairs"), **more),
         interactions_table(known, named("interactions"), **more),
+        reader_verdicts_table(known, named("readers-pairs"), **more),
     )
 
 
@@ -472,23 +522,30 @@ def trials_table(section: AblationSection) -> ReportTable:
         Column("_setup", "all of them in words"),
         Column("status", "of the run"),
         Column("val_ap", "validation AP of the kept checkpoint", FRACTION),
-        Column("chosen", "yes for the setup that the arm is trained with in this setting, once all trials have ended"),
+        Column(
+            "chosen",
+            "yes for the setup that the arm is trained with in this setting, once all trials have ended; "
+            "no for a higher AP that came after that",
+        ),
     )
     groups: dict[tuple[str, str], list[MemberFrame]] = {}
     for member in section.frame.members if search else ():
         groups.setdefault((member.record.setting.partition(TRIAL)[0], member.record.arm), []).append(member)
     rows: list[Row] = []
-    for trials in groups.values():
+    for place, trials in groups.items():
         figures = [one.alone.val_ap if one.alone is not None else None for one in trials]
         ended = all(one.run.record.status in ("finished", "failed") for one in trials)
         best = best_of(figures) if ended and len(trials) == search.get("trials") else None
+        tuned = section.frame.tuned.get(place)
+        alike = [tuned is not None and all(same(one.setup.get(f), tuned.get(f)) for f in fields) for one in trials]
+        chosen = alike.index(True) if any(alike) else best
         for number, (one, figure) in enumerate(zip(trials, figures, strict=True)):
             values = [value if isinstance(value, int | float) else str(value) for value in map(one.setup.get, fields)]
             words = ", ".join(
                 f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                 for name, value in zip(fields, values, strict=True)
             )
-            said = "yes" if number == best else ""
+            said = "yes" if number == chosen else "no" if number == best else ""
             rows.append((*of_member(one, section.frame), *values, words, one.run.record.status, figure, said))
     return ReportTable.of(
         file_stem(record.name, "trials"), "Trials", columns, rows,
@@ -496,7 +553,8 @@ def trials_table(section: AblationSection) -> ReportTable:
             Shown("setting", "Trial", "text", anchor="_anchor"), Shown("arm", "Arm", "text"),
             Shown("_setup", "Setup", "text"), Shown("val_ap", "Val AP"), Shown("chosen", "Chosen", "text"),
         ),
-        note="Chosen is the highest validation AP of an arm in a setting; trials are not compared with each other.",
+        note="Chosen is the highest validation AP of an arm in a setting, no where that came when runs had begun with "
+        "another choice; trials are not compared with each other.",
     )  # fmt: skip
 
 
@@ -1463,10 +1521,46 @@ def subgroups_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("subgroups", "Parts of the split", columns, rows, shown=shown, note=note, **more)
 
 
+def readers_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """Readers against each other, and each run's detector against them at the score that validation fixed."""
+    columns = (
+        *EVALUATED, Column("who", "a reader, the other readers, or the detector"),
+        Column("reference", "whose boxes are looked for"), _SCORE,
+        Column("images", "images that both have read", "images"), Column("patients", "patients of these", "patients"),
+        Column("boxes", "boxes that are looked for, once for each pair of readings", "boxes"),
+        *bounded_columns("sensitivity", "share of the boxes that are found"),
+        *bounded_columns("false_positives", "boxes that find none, per image and pair of readings"),
+        *bounded_columns("f1", "harmonic mean of sensitivity and precision"), Column("_why", "why no score is fixed"),
+        Column("_brief", "whether it is displayed: single pairs of many readers are not"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.who, one.reference, found.score if one.who == DETECTOR else None, one.images, one.patients,
+         one.boxes, *bounded(one.sensitivity), *bounded(one.false_positives), *bounded(one.f1),
+         clip(found.why, 160) or None, one.who in (DETECTOR, OTHERS) or len(found.figures) <= _MOST_PAIRS)
+        for run in runs
+        if (found := run.stats.readers) is not None
+        for one in found.figures
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("reference", "Boxes of", "text"), Shown("who", "Looked for by", "text", below="_why"),
+        Shown("images", "Images", "whole"), Shown("sensitivity", "Sensitivity", patients="patients"),
+        Shown("false_positives", "False positives per image", "number", patients="patients"),
+        Shown("f1", "F1", patients="patients"),
+    )  # fmt: skip
+    merged = dict.fromkeys(merged_words(run.stats.readers.merged) for run in runs if run.stats.readers is not None)
+    note = " ".join((
+        "On images that both have read; the detector at the score that validation fixed, on those of several readings.",
+        *merged, _INTERVALS,
+    ))  # fmt: skip
+    title = "Readers against each other"
+    return ReportTable.of("readers", title, columns, rows, shown=shown, note=note, **({"brief": "_brief"} | more))
+
+
 #: The tables of a run's detections, in the order in which they are shown.
 DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
     thresholds_table, froc_table, confusion_table, reliability_table, detected_table, boxes_table, image_scores_table,
     errors_table, masks_table, coco_table, controls_table, missingness_table, subgroups_table,
+    readers_table,
 )  # fmt: skip
 
 
@@ -1482,11 +1576,21 @@ def run_tables(member: MemberFrame, ablation: AblationFrame, statistics: Statist
     return tuple(table.without("_run") for table in found if table.rows)
 
 
+def _several_readings(cohort: Cohort) -> bool:
+    """Whether some image has more than one."""
+    return any(len(split.images_by_readings) > 2 for split in cohort.splits)
+
+
 def _characteristics(cohort: Cohort, split: SplitCohort) -> Iterator[tuple[Any, ...]]:
     """Name, level of a category, and count of a split; of a number its median and quartiles."""
     yield from (("Images", "", split.images), ("Patients", "", split.patients), ("Boxes", "", split.boxes))
-    if any(one.readers > 1 for one in cohort.splits):
+    if _several_readings(cohort):
         yield from (("Readings", "", split.readings), ("Readers", "", split.readers))
+        images = dict(enumerate(split.images_by_readings))
+        words = ("Images without a reading", "Images of one reading")
+        for number in range(max(len(one.images_by_readings) for one in cohort.splits)):
+            if any(one.images_by_readings[number:][:1] not in ((), (0,)) for one in cohort.splits):
+                yield words[number] if number < 2 else f"Images of {number} readings", "", images.get(number, 0)
     yield from (("Patients with", *of) for of in zip(cohort.labels, split.patients_with, strict=True))
     for name, unit, (*quartiles, missing) in zip(cohort.numeric, cohort.units, split.numbers, strict=True):
         if missing < split.samples:
@@ -1520,6 +1624,12 @@ def cohort_table(section: AblationSection, cohorts: Mapping[CohortKey, Cohort]) 
                 rows.append((*cells, text, f"{name}: {level}" if level else name, here))
     shown = (Shown("_row", "Characteristic", "text"), Shown("_cell", "", "whole"))
     note = "Patients with a finding or a category in per cent of the split's; clinical numbers over its images."
+    several = [key for key in runs if key in cohorts and _several_readings(cohorts[key])]
+    if several:
+        unnamed = not any(split.readers for key in several for split in cohorts[key].splits)
+        note += " No reader is named: each name is of one reading." if unnamed else ""
+        if any(key[1] == UNIFIED for key in several):
+            note += " The boxes of all readings of an image are its reference: what two readers drew is there twice."
     return ReportTable.of(
         file_stem(section.frame.record.name, "cohort"), "Who was studied", columns, rows, shown=shown, note=note,
         across="_split", section="data" if len(runs) > 1 else "", subject=clip(section.title, 120),

@@ -62,7 +62,7 @@ class StoreState:
 
 
 #: Kinds of analyses that somebody asked for and a report shows.
-_SHOWN = ("control", "external", "interactions", "note", "subgroups")
+_SHOWN = ("control", "external", "interactions", "note", "reader_differences", "readers", "subgroups")
 
 
 def read_state(connection: Connection) -> StoreState:

@@ -45,8 +45,10 @@ from mmad.detector.weights import name_seed
 from mmad.training import checkpoint, loop
 from mmad.training.device import (
     Precision,
+    channels_last,
     describe_environment,
     in_layout,
+    layout_facts,
     open_dataset,
     open_device,
     peak_memory,
@@ -198,7 +200,7 @@ class _Training:
         ).to(device)
         if setup.sync_batch_norm and setup.gpus_per_run > 1:
             self.model = synchronised(self.model)
-        in_layout(self.model, setup)
+        in_layout(self.model, channels_last(setup, device))
         self.begin_ranks: Callable[[], Ranks] | None = None
         self.weighing = Weighing.of(setup)
         self.state = self._state()
@@ -255,6 +257,8 @@ class _Training:
         environment = describe_environment(self.device, self.spec.protocol.threads, done)
         if (gpus := self.spec.setup.gpus_per_run) > 1:
             environment = replace(environment, device=f"{gpus} processes, the first on {environment.device}")
+        if layout_facts(self.model):
+            environment = replace(environment, versions={**environment.versions, "layout": "channels_last"})
         self.recorder.started(
             environment,
             parameter_counts(self.spec.setup, len(self.dataset.labels), self.columns),
