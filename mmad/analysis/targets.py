@@ -174,8 +174,8 @@ _NEVER_THE_ESTIMAND = (
     "over runs, so that no verdict is about it."
 )
 _POINT_OF_FOLDS = (
-    "Its operating point is where each fold's own networks, on that fold's validation split, have so many false "
-    "positives, for others trained on those images; fused scores are lower, so the ensemble has fewer."
+    "Its operating point is where each fold's own networks have so many false positives on that fold's validation "
+    "split, for the others were trained on those images; fused scores tend to be lower, and false positives fewer."
 )
 
 

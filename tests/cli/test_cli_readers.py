@@ -130,6 +130,6 @@ def test_info_counts_images_by_readings(call_mmad: Call, world: Any) -> None:
     test = world.dataset.split("test")
     three = sum(study % 3 > 0 for study in test)
     assert told == {"names": ["R1", "R2", "R3"], "images_by_readings": [0, 0, len(test) - three, three]}
-    assert f"readers: R1, R2, R3; images by readings: {len(test) - three} with 2, {three} with 3" in (
-        call_mmad("data", "info", root).out
-    )
+    said = call_mmad("data", "info", root).out
+    assert f"readers: R1, R2, R3; images by readings: {len(test) - three} with 2, {three} with 3" in said
+    assert "boxes of all readings of an image are one reference" in said
