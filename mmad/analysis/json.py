@@ -15,12 +15,14 @@ from mmad.analysis.comparison import (
     NotComparable,
     PairAgreement,
     PairStatistics,
+    ReaderVerdict,
     Registration,
     benefits,
     shared_words,
 )
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
+from mmad.analysis.readers import RunReaders
 from mmad.analysis.subgroups import RunSubgroups
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, by_fold, ensemble_note, setting_of
 from mmad.base.json import to_json_value
@@ -72,6 +74,7 @@ def plain_evaluation(
     masks: MaskFigures | None,
     diagnosis: Diagnosis,
     subgroups: Sequence[RunSubgroups] = (),
+    readers: RunReaders | None = None,
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
@@ -97,6 +100,7 @@ def plain_evaluation(
             for column in subgroups
             for one in column.groups
         ],
+        "readers": to_json_value(readers),
         "coco": None if coco is None else _coco(coco),
         "masks": None if masks is None else _estimate(masks.estimate) | {"coco": _coco(masks.coco)},
     }
@@ -238,7 +242,26 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
             for one in found.external
         ],
         "interactions": to_json_value(found.interactions),
+        "by_reader": [_under_reader(one) for one in comparison.under_readers],
         "note": comparison.note or None,
+    }
+
+
+def _under_reader(found: ReaderVerdict) -> JsonValue:
+    difference = found.difference
+    return {
+        "reader": found.reader,
+        "images": difference and difference.images,
+        "patients": difference and difference.patients,
+        "left_out": found.left_out,
+        **dict(zip(("reference", "other"), to_json_value(found.arms), strict=True)),
+        "ap": difference and _interval(difference.ap),
+        "level": difference and difference.level,
+        "p": difference and to_json_value(difference.p),
+        "verdict": found.verdict,
+        "sign_holds": found.sign_holds,
+        "verdict_holds": found.verdict_holds,
+        "why": found.why or None,
     }
 
 

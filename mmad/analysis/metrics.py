@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ from mmad.analysis.targets import (
     on_validation,
 )
 from mmad.base.errors import EvaluationError
-from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
+from mmad.base.records import AnalysisRecord, CheckpointKind, Detections, EvaluationRecord
 from mmad.config.protocol import Fold
 from mmad.data.folds import held_out_ratio, shared_training
 from mmad.evaluation import coco
@@ -126,9 +126,16 @@ def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]
         "checkpoint": first.checkpoint.kind,
         "split": first.split,
         **({} if first.outside is None else {"outside": first.outside.fingerprint}),
+        **({"reader": first.reader} if first.reader else {}),
         **first.protocol.model_dump(mode="json"),
         "version": version_of(kind),
     }
+
+
+def is_of(record: AnalysisRecord, subject: Mapping[str, object]) -> bool:
+    """Whether a cached analysis has all of ``subject`` in its own, and is of one reader only where ``subject`` is."""
+    same = all(record.subject.get(name) == value for name, value in subject.items())
+    return same and record.subject.get("reader") == subject.get("reader")
 
 
 def cached_result(

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmad.analysis.cache import read_cached
 from mmad.analysis.comparison import require_comparable
-from mmad.analysis.metrics import cached_result, diagnosis_of, subject_of
+from mmad.analysis.metrics import cached_result, diagnosis_of, is_of, subject_of
 from mmad.analysis.targets import DetectionStore, EvaluationTarget, fold_of
 from mmad.base.errors import EvaluationError
 from mmad.base.records import AnalysisRecord
@@ -63,7 +63,7 @@ def subgroups_of(
     fixed = diagnosis_of(store, detections, target, false_positives)
 
     def of(column: str) -> RunSubgroups:
-        levels = levels_of(_dataset(detections, target), target.split, column)
+        levels = levels_of(detections.dataset_of(target), target.split, column)
         groups = subgroups(detections.matched(target), levels, fixed.score)
         return RunSubgroups(column, fixed.score, fixed.why, groups)
 
@@ -97,16 +97,12 @@ def interactions_of(
     wanted = list(dict.fromkeys(columns))
 
     def compute() -> _Interactions:
-        dataset, split = _dataset(detections, pairs[0][0]), pairs[0][0].split
+        dataset, split = detections.dataset_of(pairs[0][0]), pairs[0][0].split
         matched = [(detections.matched(a), detections.matched(b)) for a, b in pairs]
         return _Interactions(interactions(matched, [levels_of(dataset, split, name) for name in wanted]))
 
     asked = {"pairs": len(pairs), "columns": wanted}
     return cached_result(store, detections, PAIR_KIND, both, _Interactions, compute, **asked).found
-
-
-def _dataset(detections: DetectionStore, target: EvaluationTarget) -> DataSet:
-    return detections.dataset(target.run) if target.outside is None else target.outside.dataset
 
 
 def levels_of(dataset: DataSet, split: str, column: str) -> Levels:
@@ -155,7 +151,7 @@ def _bands(column: str, unit: str, values: np.ndarray) -> Levels:
 def cached_subgroups(known: Sequence[AnalysisRecord], target: EvaluationTarget) -> tuple[RunSubgroups, ...]:
     """Those of exactly this checkpoint and protocol, of each column the latest."""
     wanted = subject_of(KIND, [target])
-    records = [record for record in known if _is(record, wanted)]
+    records = [record for record in known if is_of(record, wanted)]
     found = {str(record.subject.get("column")): read_cached(RunSubgroups, record) for record in records}
     return tuple(one for one in found.values() if one is not None)
 
@@ -165,10 +161,6 @@ def cached_interactions(
 ) -> tuple[Interaction, ...]:
     """Those of exactly these pairs, the latest."""
     wanted = subject_of(PAIR_KIND, [*(a for a, _ in pairs), *(b for _, b in pairs)])
-    found = [record for record in known if _is(record, wanted)]
+    found = [record for record in known if is_of(record, wanted)]
     read = read_cached(_Interactions, found[-1]) if found else None
     return () if read is None else read.found
-
-
-def _is(record: AnalysisRecord, wanted: dict[str, object]) -> bool:
-    return all(record.subject.get(name) == value for name, value in wanted.items())

@@ -28,6 +28,7 @@ from mmad.evaluation.detections_file import read_detections
 from mmad.evaluation.ensembles import IOU, fused
 from mmad.evaluation.folds import pooled
 from mmad.evaluation.matching import Matched, match
+from mmad.evaluation.readers import on_studies
 from mmad.evaluation.resampling import RESAMPLES
 from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
 from mmad.store.store import Store
@@ -71,6 +72,7 @@ class EvaluationTarget:
     With ``outside`` it is on all studies of another data set. With ``seeds`` it is their ensemble, the fused detections
     of runs that differ in seed and fold alone; ``run``, ``member``, ``checkpoint`` and ``file`` are then the first
     one's. One of several folds without ``outside`` has no detections of its own: on validation it is each fold's.
+    With ``reader`` that reader's boxes alone are the true ones, on the studies that they read.
     """
 
     run: RunRecord
@@ -81,6 +83,7 @@ class EvaluationTarget:
     file: Path
     outside: OutsideData | None = None
     seeds: tuple[EvaluationTarget, ...] = ()
+    reader: str = ""
 
     @property
     def name(self) -> str:
@@ -170,8 +173,8 @@ _NEVER_THE_ESTIMAND = (
     "over runs, so that no verdict is about it."
 )
 _POINT_OF_FOLDS = (
-    "Its operating point is where each fold's own networks, on that fold's validation split, have so many false "
-    "positives, for others trained on those images; fused scores are lower, so the ensemble has fewer."
+    "Its operating point is where each fold's own networks have so many false positives on that fold's validation "
+    "split, for the others were trained on those images; fused scores tend to be lower, and false positives fewer."
 )
 
 
@@ -327,11 +330,15 @@ class DetectionStore:
             for one in targets:
                 self.dataset(one.run)
 
+    def dataset_of(self, target: EvaluationTarget) -> DataSet:
+        """The data set that ``target`` is evaluated on: the run's own, or another one."""
+        return self.dataset(target.run) if target.outside is None else target.outside.dataset
+
     def truth(self, target: EvaluationTarget) -> GroundTruth:
-        """The true boxes of the split. EvaluationError when the split has no study."""
-        if target.outside is not None:
-            return target.outside.dataset.ground_truth(target.split)
-        truth = self.dataset(target.run).ground_truth(target.split)
+        """The true boxes of the split. EvaluationError when the split has no study, or its reader read none."""
+        truth = self.dataset_of(target).ground_truth(target.split, target.reader)
+        if not truth.studies and target.reader:
+            raise EvaluationError(f"read no study of the {target.split} split", where=f"reader {target.reader!r}")
         if not truth.studies:
             raise EvaluationError(
                 f"the data set has no {target.split} split",
@@ -343,6 +350,8 @@ class DetectionStore:
     def read(self, target: EvaluationTarget) -> Detections:
         """The kept detections. EvaluationError when they are missing, damaged or not finite, naming the file."""
         target.digest()
+        if target.reader:
+            return on_studies(self.read(replace(target, reader="")), self.truth(target).studies)
         if target.seeds:
             return fused([self.read(one) for one in target.seeds])
         try:
@@ -362,7 +371,7 @@ class DetectionStore:
         truth = self.truth(target)
         outside = "" if target.outside is None else target.outside.fingerprint
         data = (target.run.dataset_fingerprint, target.run.setup.get("dataset_mode"), outside)
-        key = (target.digest(), *data, target.split)
+        key = (target.digest(), *data, target.split, target.reader)
         found = self._matched.pop((*key, target.protocol), None)
         if found is None:
             self.computed += 1

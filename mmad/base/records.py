@@ -22,6 +22,9 @@ Status = Literal["queued", "claimed", "running", "finished", "failed", "interrup
 #: The statuses of a run that somebody holds.
 HELD: tuple[Status, ...] = ("claimed", "running")
 CheckpointKind = Literal["best_ap", "best_ar", "final", "last"]
+#: The kinds of checkpoints that a finished run keeps, and what they are called.
+KEPT_KINDS: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+KIND_WORDS: Mapping[str, str] = {"best_ap": "best AP", "best_ar": "best AR", "final": "final"}
 #: The four components every detector reports, in the log's order of the loss dictionary.
 LOSS_COMPONENTS: tuple[str, ...] = (
     "loss_classifier",

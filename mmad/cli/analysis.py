@@ -53,6 +53,9 @@ ByOption = Annotated[
         show_default=False,
     ),
 ]
+ByReaderOption = Annotated[
+    bool, typer.Option("--by-reader", help="Add figures with the boxes of each reader alone as the reference.")
+]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
 RerunDeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
@@ -118,11 +121,14 @@ interval is that of the mean over folds. Only the primary checkpoint on test tak
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
+--by-reader repeats it with the boxes of each reader alone as the reference, on the images that they read, and says
+under how many readers sign and verdict are the same.
+
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, folds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, level, ar, per_class, p, family,
 ap_pointwise, p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons,
 words, by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement,
-studies, external, interactions, note}], "refused": [{setting, reference, other, reason}]}.
+studies, external, interactions, by_reader, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -174,6 +180,7 @@ def compare(
         ),
     ] = None,
     by: ByOption = None,
+    by_reader: ByReaderOption = False,
     resamples: ResamplesOption = 1000,
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -204,9 +211,11 @@ def compare(
             raise EvaluationError(f"{what} to compare", where="compare", hint=hint)
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
-                found, refused = compare_ablation(store, detections, ablation, options, progress, same, by or ())
+                asked = (store, detections, ablation, options, progress, same, by or ())
+                found, refused = compare_ablation(*asked, by_reader=by_reader)
         else:
-            found = [compare_arms(store, detections, named[0], named[1], options, same, by or ())]
+            arms = (store, detections, named[0], named[1], options, same, by or ())
+            found = [compare_arms(*arms, by_reader=by_reader)]
     if as_json:
         print_json(plain_comparisons(found, refused, options, effects))
         return
@@ -250,7 +259,13 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         spread_words,
     )
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import external_pairs_table, interactions_table, measures_table, pairs_table
+    from mmad.report.tables import (
+        external_pairs_table,
+        interactions_table,
+        measures_table,
+        pairs_table,
+        reader_verdicts_table,
+    )
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
     briefly = [(_brief(one), found) for one, found in known]
@@ -262,6 +277,9 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
     if any(found.interactions for _, found in known):
         parts = interactions_table(briefly)
         print_table(out, parts, f"{parts.title} {parts.note}")
+    if any(found.by_reader for _, found in known):
+        readers = reader_verdicts_table(briefly)
+        print_table(out, readers, f"{readers.title}. {readers.note}")
     for one, found in known:
         reference, other = one.names
         lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
@@ -325,10 +343,13 @@ fused.
 
 --by COLUMN parts the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
 
+--by-reader says what readers find of each other's boxes, on images that several have read, and the detector beside
+them, at its operating point.
+
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, outside, ensemble, images, patients, ap, ar, per_class, thresholds, froc, confusion,
-calibration, diagnosis, subgroups, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low,
-high, patients}.
+calibration, diagnosis, subgroups, readers, coco, masks}]}, one object per run, overlap and protocol; ap and ar are
+{value, low, high, patients}.
 """
 
 
@@ -367,6 +388,7 @@ def evaluate(
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
     by: ByOption = None,
+    by_reader: ByReaderOption = False,
     ensemble: EnsembleOption = False,
     on: Annotated[
         Path | None,
@@ -417,7 +439,9 @@ def evaluate(
         done = []
         for one in made:
             asked = (store, detections, one, scores)
-            done.append(evaluation_of(*asked, coco=coco, false_positives=false_positives, by=by or ()))
+            readers = by_reader and (on is not None or one.outside is None)
+            rate = false_positives
+            done.append(evaluation_of(*asked, coco=coco, false_positives=rate, by=by or (), by_reader=readers))
             if one.seeds and has_masks(one):
                 print(f"{one.name}: masks are not fused", file=sys.stderr)
             elif done[-1].masks is None and has_masks(one) and one.outside is None:
@@ -426,7 +450,9 @@ def evaluate(
         print_json(
             {
                 "runs": [
-                    plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis, e.subgroups)
+                    plain_evaluation(
+                        e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis, e.subgroups, e.readers
+                    )
                     for e in done
                 ]
             }
@@ -531,6 +557,7 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
             coco=e.coco,
             diagnosis=e.diagnosis,
             subgroups=e.subgroups,
+            readers=e.readers,
         )
         for name, e in zip(_heads_of([e.target for e in group]), group, strict=True)
     ]
@@ -551,6 +578,10 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
     if any(run.stats.subgroups for run in runs):
         parts = tables.subgroups_table(runs)
         print_table(out, parts, f"{parts.title}. {parts.note}")
+    for run in runs:
+        if run.stats.readers is not None:
+            readers = tables.readers_table([run]).without("_run")
+            print_table(out, readers, f"{run.name}: {readers.title}. {readers.note}")
     errors = tables.errors_table(runs, across="_run").without("_run")
     print_table(out, errors, f"{errors.title}. {errors.note}")
     if per_class:

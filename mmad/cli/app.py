@@ -53,10 +53,10 @@ GROUPS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("data", "mmad.cli.data", "Make, import and check data sets."),
         ("log", "mmad.cli.experiment_log", "Read, show and check experiment logs."),
         ("db", "mmad.cli.db", "Copy, check, back up, upgrade and export the database."),
-        ("params", "mmad.cli.plan", "Count the parameters of a setup, module by module."),
+        ("params", "mmad.cli.params", "Count the parameters of a setup, module by module."),
         ("parts", "mmad.cli.parts", "List what a field of the setup can name, and what a part of your own keeps to."),
-        ("weights", "mmad.cli.plan", "List or fetch the pretrained weights."),
-        ("schema", "mmad.cli.plan", "Print the JSON Schema of the ablation file."),
+        ("weights", "mmad.cli.weights", "List or fetch the pretrained weights."),
+        ("schema", "mmad.cli.parts", "Print the JSON Schema of the ablation file."),
     ),
 }
 COMMANDS = tuple(command for group in GROUPS.values() for command in group)

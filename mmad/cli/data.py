@@ -716,6 +716,10 @@ def _register_info(data: typer.Typer) -> None:
             typer.echo(f"{split.split:5}  {split.studies} studies of {split.patients} patients, {split.boxes} boxes")
             for label in split.labels:
                 typer.echo(f"       {label.label}: {label.boxes} boxes in {label.studies} studies")
+            if len((readers := summary.readers[split.split]).images_by_readings) > 2:
+                typer.echo(f"       {readers.words}")
+        if any(len(split.images_by_readings) > 2 for split in summary.readers.values()):
+            typer.echo("boxes of all readings of an image are one reference, unless dataset_mode takes each by itself")
         whole = sum(split.studies for split in summary.splits)
         for column in summary.columns:
             kind = f"[{column.unit}]" if column.low is not None else "/".join(column.values)

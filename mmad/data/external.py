@@ -112,6 +112,8 @@ def outside_data(
         )
         for study in other.studies
     )
+    reading = tuple(reading for reading, is_kept in zip(other.reading, kept, strict=True) if is_kept)
+    with_boxes = set(zip(other.box_study[kept].tolist(), reading, strict=True))
     dataset = replace(
         other,
         labels=trained.labels,
@@ -121,7 +123,8 @@ def outside_data(
         box_study=other.box_study[kept],
         boxes=other.boxes[kept],
         labels_of=labels_of[kept],
-        reading=tuple(reading for reading, is_kept in zip(other.reading, kept, strict=True) if is_kept),
+        reading=reading,
+        no_finding=tuple(one for one in other.readings if one not in with_boxes),
         certainty=other.certainty[kept],
         _splits={},
     )

@@ -21,13 +21,14 @@ from mmad.report.crate import write_crate
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.methods import render_methods
 from mmad.report.model import PAGE_MARK, Logbook, PageForm, ReportModel, logbook_of
+from mmad.report.paper import ABLATION, paper_tables
 from mmad.report.pictures import check_number
 from mmad.report.provenance import Provenance
 from mmad.report.rendering import FigureRenderer
 from mmad.report.section_cache import ModelMaker, ModelOptions, make_sections, with_outcomes
 from mmad.report.table_model import ReportTable
 from mmad.report.table_writers import as_csv, as_latex, write_tables
-from mmad.report.tables import ABLATION, all_tables, paper_tables
+from mmad.report.tables import all_tables
 from mmad.report.watch import live
 from mmad.report.writers.html import RunProgress, Section, assemble, table_page
 from mmad.report.writers.markdown import render_markdown

@@ -27,7 +27,9 @@ class SplitCohort:
     """One split, or the test split of ``fold 2``; ``patients_with`` counts the patients with each finding, by label.
 
     Args:
-        readings: annotations of its images; ``readers`` are the names that they have, 0 where they have none.
+        readings: annotations of its images.
+        readers: who are named; 0 where every name is of one reading.
+        images_by_readings: how many images have no reading, one, two and so on.
         numbers: of each numeric column the median and the quartiles over the samples, and how many have no value.
         levels: of each categorical column how many patients have each of its values, then how many have none.
     """
@@ -40,6 +42,7 @@ class SplitCohort:
     patients_with: tuple[int, ...]
     readings: int
     readers: int
+    images_by_readings: tuple[int, ...]
     numbers: tuple[tuple[float, float, float, int], ...]
     levels: tuple[tuple[int, ...], ...]
 
@@ -70,14 +73,12 @@ def cohort_of(dataset: DataSet) -> Cohort:
         studies = [dataset.studies[place] for place in places]
         images, patients = {study.image for study in studies}, {study.patient for study in studies}
         each = tuple(map(len, found))
-        inside = set(places)
-        read = {(int(s), r) for s, r in zip(dataset.box_study[here], np.array(dataset.reading)[here], strict=True)}
-        read |= {(place, reading) for place, reading in dataset.no_finding if place in inside}
-        readers = {reading for _, reading in read if reading}
+        by_readings = dataset.images_by_readings(name)
+        readings = sum(number * count for number, count in enumerate(by_readings))
         numbers = tuple(_quartiles([s.numeric[n] for s in studies]) for n in range(len(dataset.numeric)))
         levels = tuple(_levels(studies, n, column.values) for n, column in enumerate(dataset.categorical))
-        counts = (len(studies), len(images), len(patients), int(here.sum()), each, len(read), len(readers))
-        splits.append(SplitCohort(name, *counts, numbers, levels))
+        counts = (len(studies), len(images), len(patients), int(here.sum()), each, readings)
+        splits.append(SplitCohort(name, *counts, len(dataset.readers(name)), by_readings, numbers, levels))
     return Cohort(
         licence=dataset.licence,
         policy=dataset.split_policy,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -20,10 +20,11 @@ from mmad.analysis.comparison import (
     FEW_SEEDS,
     LEAST_PERMUTATIONS,
     NOTHING_REGISTERED,
+    Comparison,
     registration_words,
     trials_of,
 )
-from mmad.base.formatting import clip, level_words, moment, plural, short_key
+from mmad.base.formatting import clip, interval, level_words, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.part_words import is_own, part_name
 from mmad.config.setup import ModelSetup
@@ -31,6 +32,7 @@ from mmad.data.folds import PARTS
 from mmad.evaluation.differences import DRAWS
 from mmad.evaluation.intervals import LEAST_PATIENTS
 from mmad.evaluation.operating_points import FROC_RATES
+from mmad.evaluation.readers import ANY_READER, OTHERS
 from mmad.evaluation.resampling import LEVEL, RESAMPLES
 from mmad.report.cohort import cohort_key
 from mmad.report.model import AblationSection, ReportModel
@@ -86,7 +88,7 @@ _PARAGRAPHS = (
     ("Detector", ("architecture", "weights")),
     ("Training", ("training", "differences", "seeds")),
     ("Evaluation", ("selection", "metrics", "matching", "testing")),
-    ("Statistics", ("statistics", "robustness")),
+    ("Statistics", ("statistics", "robustness", "readers")),
     ("Software", ("software",)),
 )
 _HOMES = {name: heading for heading, names in _PARAGRAPHS for name in names}
@@ -643,7 +645,28 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
             )
         ],
         "results": [Sentence(headline) for headline in section.headlines],
+        "readers": _readers(section, model, rows),
     }
+
+
+def _readers(section: AblationSection, model: ReportModel, rows: Sequence[Comparison]) -> list[Sentence]:
+    """What was asked of the readers of the test split: each pair under each, and readers against each other."""
+    known = (replace(row, statistics=model.statistics.pair(row)) for row in rows)
+    found = [
+        f"{clip(row.names[1], 160)} against {clip(row.names[0], 160)}, with one reader's boxes as the reference: "
+        f"{row.readers_line}"
+        for row in known
+        if row.under_readers
+    ]
+    stats = (model.statistics.run(member) for member in section.frame.members)
+    ceilings = (one for run in stats if run is not None and run.readers is not None for one in run.readers.figures)
+    found += [
+        f"On {plural(one.images, 'test image')} of several readings, readers found {interval(one.sensitivity)} of each "
+        f"other's boxes, with {interval(one.false_positives)} false positives per image (F1 {interval(one.f1)})."
+        for one in ceilings
+        if (one.who, one.reference) == (OTHERS, ANY_READER)
+    ]
+    return [Sentence(words) for words in dict.fromkeys(found)]
 
 
 def _of_one_split(pairs: int) -> list[Sentence]:

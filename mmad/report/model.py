@@ -19,7 +19,7 @@ from mmad.analysis.verdicts import Statistics
 from mmad.base.errors import MmadError, SpecError
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
-from mmad.base.records import Status
+from mmad.base.records import KIND_WORDS, Status
 from mmad.config.protocol import Proposals
 from mmad.data.phantom import is_phantom
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry, LogNote, LossTable
@@ -633,8 +633,6 @@ def _badges(member: MemberFrame, outcome: CheckpointResult) -> tuple[Badge, ...]
 
 # What the documented log prints for a run, beside what was measured here.
 
-_MIRRORED_KINDS = {"best_ap": "best AP", "best_ar": "best AR", "final": "final", "unlabelled": "unlabelled"}
-
 
 @dataclass(frozen=True)
 class Mirrored:
@@ -675,7 +673,7 @@ def _mirrored(member: MemberFrame) -> Mirrored | None:
     if kind is None:
         return None
     checkpoint = member.alone if kind == "unlabelled" else measured.get(kind)
-    return Mirrored(member, member.record.documented, _MIRRORED_KINDS.get(kind, kind), results[kind], checkpoint)
+    return Mirrored(member, member.record.documented, KIND_WORDS.get(kind, kind), results[kind], checkpoint)
 
 
 # The pages of a report: one page for everything, or an overview with linked pages of the ablations.

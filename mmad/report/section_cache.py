@@ -24,6 +24,8 @@ from typing import Any
 from mmad.analysis.cache import from_json_value
 from mmad.analysis.external import KIND as EXTERNAL
 from mmad.analysis.frames import MemberFrame, ReportFrame, ReportSource, with_measured
+from mmad.analysis.readers import KIND as READERS
+from mmad.analysis.readers import PAIR_KIND as READER_DIFFERENCES
 from mmad.analysis.subgroups import KIND as SUBGROUPS
 from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
@@ -282,7 +284,8 @@ def _fingerprints(store: Store, maker: ModelMaker, outline: ReportModel, form: P
     frame, data = maker.records, maker.options.data
     rows = store.row_digests([run.key for run in frame.runs])
     controls: dict[str, list[str]] = {}
-    for record in (one for kind in ("control", EXTERNAL, SUBGROUPS, INTERACTIONS) for one in store.analyses(kind)):
+    asked = ("control", EXTERNAL, SUBGROUPS, INTERACTIONS, READERS, READER_DIFFERENCES)
+    for record in (one for kind in asked for one in store.analyses(kind)):
         for key in record.subject.get("runs", ()):
             controls.setdefault(str(key), []).append(repr((record.subject, record.value)))
     paths = {run.key: Path(run.record.dataset_path) if data is None else data for run in frame.runs}

@@ -160,7 +160,7 @@ def test_another_choice_is_trained_though_no_more_runs_are_due(
     warned: list[str] = []
     with Store.open(bench.database) as store:  # of a longer search the arm chooses anew, though its runs have begun
         store.commit_epoch(store.members("made")[0].key, EpochRecord(1, 0.01, 1.0, 0, ()), [])
-    training.run_ablations(more, str(bench.database), nothing, Options(), nothing, warn=warned.append)
+    training.run_ablations(more, str(bench.database), nothing, Options(), nothing, choice=nothing, warn=warned.append)
     assert [line.partition(":")[0] for line in warned] == ["made"] * 2
     assert "the choice changes from trial 1 (validation AP 0." in warned[0]
     assert warned[0].endswith("); all its runs are trained anew")

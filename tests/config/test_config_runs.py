@@ -195,7 +195,8 @@ def test_fields_that_came_later_leave_keys_as_they_were_before_them() -> None:
     plain = _run({}).content()
     assert "channels_last" not in plain["setup"]
     assert not {"steps_per_epoch", "continues"} & set(plain["protocol"])
-    assert _run({"channels_last": True}).content()["setup"]["channels_last"] is True
+    for asked in (True, False):
+        assert _run({"channels_last": asked}).content()["setup"]["channels_last"] is asked
     assert _run({}, {"steps_per_epoch": 3}).content()["protocol"]["steps_per_epoch"] == 3
 
 

@@ -102,8 +102,12 @@ def _identity(value: object) -> Identity:
     raise _wrong("is neither a whole number nor a text", "write one id for each")
 
 
+#: The name of the reading where a file names none.
+_UNNAMED = "1"
+
+
 def _reading(value: object) -> str:
-    return "1" if value is None else "" if value == "" else str(_identity(value))
+    return _UNNAMED if value is None else "" if value == "" else str(_identity(value))
 
 
 def _pixels(value: float) -> int:
@@ -184,7 +188,7 @@ class Annotation(_Mark):
     bbox: Annotated[list[Number], Field(min_length=4, max_length=4)] | None = None
     corner: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
     segmentation: Any = None
-    reading: Annotated[str, PlainValidator(_reading)] = "1"
+    reading: Annotated[str, PlainValidator(_reading)] = _UNNAMED
     certainty: Number | None = None
 
     @model_validator(mode="before")
@@ -781,7 +785,8 @@ def _box_rows(
 ) -> list[BoxRow]:
     images = {image.id: i for i, image in enumerate(coco.images)}
     categories = {category.id: category.name for category in coco.categories}
-    rows = []
+    rows: list[BoxRow] = []
+    elsewhere: list[tuple[str, str]] = []  # readings by their boxes of labels that are left out
     _refuse_relative(coco, path)
     for i, mark in enumerate(coco.annotations):
         if isinstance(mark, Crowd):
@@ -807,10 +812,14 @@ def _box_rows(
             box = clip_box(box, (file.width, file.height), where, name)
             certainty = "" if mark.certainty is None else number_text(mark.certainty)
             rows.append(BoxRow(ids[position], mark.reading, box, label, certainty))
+        elif mark.reading != _UNNAMED:
+            elsewhere.append((ids[images[mark.image_id]], mark.reading))
+    with_boxes = {(row.study, row.reading) for row in rows}
     bare = [
         (study, reading) for study, image in zip(ids, coco.images, strict=True) for reading in image.no_finding or ()
     ]
-    return rows + [BoxRow(study, reading, None, "") for study, reading in bare]
+    bare += [one for one in elsewhere if one not in with_boxes]
+    return rows + [BoxRow(study, reading, None, "") for study, reading in dict.fromkeys(bare)]
 
 
 def _refuse_relative(coco: CocoFile, path: Path) -> None:

@@ -426,6 +426,7 @@ def _read_boxes(
         report.notes.append(f"readings: column {reading!r}, as its name says")
     _refuse_relative(form, cells, names, labels, table)
     marks: list[_Finding] = []
+    elsewhere: list[_Finding] = []  # readings by their boxes of labels that are left out
     for row, (image, label, side, reader, sure) in enumerate(zip(owners, names, cells, *words, strict=True)):
         at = table.at(row)
         if image not in found:
@@ -446,13 +447,18 @@ def _read_boxes(
             scaled = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
             clipped = clip_box(scaled, (file.width, file.height), at, image)
             marks.append(_Finding(image, reader or "1", clipped, label, sure))
+        elif reader:
+            elsewhere.append(_Finding(image, reader, None, "", ""))
     if form.startswith("relative"):
         report.notes.append("boxes: shares of the image, written as pixels of the file")
     if annotated is not None:
         scaled_images = sum(size != (found[i].width, found[i].height) for i, size in annotated.items())
         if scaled_images:
             report.notes.append(f"boxes of {scaled_images} images were scaled from the size stated to the file's")
-    return _Findings(labels, _without_contradictions(marks, report))
+    kept = _without_contradictions(marks, report)
+    known = {(mark.image, mark.reading) for mark in kept}
+    kept += [one for one in dict.fromkeys(elsewhere) if (one.image, one.reading) not in known]
+    return _Findings(labels, kept)
 
 
 def _without_contradictions(marks: Sequence[_Finding], report: ImportReport) -> list[_Finding]:
