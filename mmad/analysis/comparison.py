@@ -703,15 +703,17 @@ class Comparison:
 
     def _under(self, one: ReaderDifference, merged: Difference | None) -> ReaderVerdict:
         found, own = one.difference, replace(self, statistics=PairStatistics(difference=one.difference, why=one.why))
+        nothing = found is not None and math.isnan(found.ap.value)
+        signs = [direction(each.ap.value) for each in (found, merged) if each is not None and not nothing]
         return ReaderVerdict(
             one.reader,
             one.sample,
             found,
             one.left_out,
             own.verdict,
-            direction(found.ap.value) == direction(merged.ap.value) if found and merged else None,
-            found is not None and own.verdict == self.verdict,
-            one.why,
+            signs[0] == signs[1] if len(signs) == 2 else None,
+            found is not None and not nothing and own.verdict == self.verdict,
+            "nothing to find: drew no box of these images" if nothing else one.why,
         )
 
     @property

@@ -232,11 +232,15 @@ def test_the_forest_has_a_row_for_each_setting_with_interval_and_other_checkpoin
     assert "Difference [80 % or 95 %]" in [name.text for name in both.grid.heads]
     assert [row[3].interval for row in both.grid.rows] == ["[+0.004, +0.050] (80 %)", "[+0.004, +0.050]"]
     readers = ReaderDifference("R1", 3, difference=wide.difference), ReaderDifference("R2", 4, why="read no study")
-    asked = replace(wide, by_reader=readers)
+    unknown = replace(difference(math.nan, math.nan, math.nan), decision=decided)
+    nothing = ReaderDifference("R3", 5, difference=unknown)
+    asked = replace(wide, by_reader=(*readers, nothing))
     told = reader_verdicts_table([(replace(first, statistics=asked), asked)])
     assert "Difference [80 %]" in [name.text for name in told.grid.heads]
     assert told.frame["ap_difference_level"].tolist()[0] == 0.8
-    assert told.frame["verdict_holds"].tolist() == [True, False]
+    assert told.frame["sign_holds"].tolist() == [True, None, None]
+    assert told.frame["verdict_holds"].tolist() == [True, False, False]
+    assert told.frame["missing"].tolist() == [None, "read no study", "nothing to find: drew no box of these images"]
 
 
 def test_an_ablation_of_one_arm_has_no_forest() -> None:
