@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -24,7 +25,7 @@ from mmad.analysis.comparison import (
     registration_words,
     trials_of,
 )
-from mmad.base.formatting import clip, interval, level_words, moment, plural, short_key
+from mmad.base.formatting import bounds, clip, decimal, level_words, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.part_words import is_own, part_name
 from mmad.config.setup import ModelSetup
@@ -33,8 +34,8 @@ from mmad.data.folds import PARTS
 from mmad.evaluation.differences import DRAWS
 from mmad.evaluation.intervals import LEAST_PATIENTS
 from mmad.evaluation.operating_points import FROC_RATES
-from mmad.evaluation.readers import ANY_READER, OTHERS
-from mmad.evaluation.resampling import LEVEL, RESAMPLES
+from mmad.evaluation.readers import ANY_READER, OTHERS, ReaderFigures
+from mmad.evaluation.resampling import LEVEL, RESAMPLES, Interval
 from mmad.report.cohort import Flow, cohort_key
 from mmad.report.model import AblationSection, ReportModel
 from mmad.report.table_model import Column, ReportTable, Row, Shown
@@ -696,13 +697,20 @@ def _readers(section: AblationSection, model: ReportModel, rows: Sequence[Compar
     ]
     stats = (model.statistics.run(member) for member in section.frame.members)
     ceilings = (one for run in stats if run is not None and run.readers is not None for one in run.readers.figures)
-    found += [
-        f"On {plural(one.images, 'test image')} of several readings, readers found {interval(one.sensitivity)} of each "
-        f"other's boxes, with {interval(one.false_positives)} false positives per image (F1 {interval(one.f1)})."
-        for one in ceilings
-        if (one.who, one.reference) == (OTHERS, ANY_READER)
-    ]
+    found += [_ceiling(one) for one in ceilings if (one.who, one.reference) == (OTHERS, ANY_READER)]
     return [Sentence(words) for words in dict.fromkeys(found)]
+
+
+def _ceiling(found: ReaderFigures) -> str:
+    def words(figure: Interval, limits: bool = True) -> str:
+        return f"{decimal(figure.value)} {bounds(figure.low, figure.high, limits=limits)}".rstrip()
+
+    few = "; too few patients for intervals" if math.isnan(found.sensitivity.low) else ""
+    return (
+        f"On {plural(found.images, 'test image')} of several readings, readers found {words(found.sensitivity)} of "
+        f"each other's boxes, with {words(found.false_positives, limits=False)} false positives per image "
+        f"(F1 {words(found.f1)}{few})."
+    )
 
 
 def _of_one_split(pairs: int) -> list[Sentence]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from mmad.base.formatting import DASH, bounds, clip, decimal, duration, level_words, p_value, signed, whole
+from mmad.evaluation.intervals import LEAST_PATIENTS
 from mmad.evaluation.resampling import LEVEL
 
 Value = str | int | float | bool | datetime | None
@@ -264,7 +265,8 @@ class ReportTable:
             sign, limits = one.kind == "difference", one.kind != "number"
             within = bounds(low, high, sign=sign, digits=one.digits, seeds=row.get("seeds"), limits=limits)
             people = row.get(one.patients) if one.patients else None
-            within = within or ("" if people is None else f"too few patients ({people})")
+            few = isinstance(people, int) and people < LEAST_PATIENTS
+            within = within or (f"too few patients ({people})" if few else "")
             if (level := row.get(one.level, LEVEL)) != LEVEL and within and len(self._levels(one)) > 1:
                 within += f" ({level_words(level)})"
         return Cell(

@@ -1568,6 +1568,7 @@ def readers_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
         *EVALUATED, Column("who", "a reader, the other readers, or the detector"),
         Column("reference", "whose boxes are looked for"), _SCORE,
         Column("images", "images that both have read", "images"), Column("patients", "patients of these", "patients"),
+        Column("patients_with", "those with a box that is looked for", "patients"),
         Column("boxes", "boxes that are looked for, once for each pair of readings", "boxes"),
         *bounded_columns("sensitivity", "share of the boxes that are found"),
         *bounded_columns("false_positives", "boxes that find none, per image and pair of readings"),
@@ -1576,7 +1577,8 @@ def readers_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     )  # fmt: skip
     rows: list[Row] = [
         (*run.head, one.who, one.reference, found.score if one.who == DETECTOR else None, one.images, one.patients,
-         one.boxes, *bounded(one.sensitivity), *bounded(one.false_positives), *bounded(one.f1),
+         one.sensitivity.patients, one.boxes,
+         *bounded(one.sensitivity), *bounded(one.false_positives), *bounded(one.f1),
          clip(found.why, 160) or None, one.who in (DETECTOR, OTHERS) or len(found.figures) <= _MOST_PAIRS)
         for run in runs
         if (found := run.stats.readers) is not None
@@ -1584,9 +1586,9 @@ def readers_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     ]  # fmt: skip
     shown = (
         _RUN, Shown("reference", "Boxes of", "text"), Shown("who", "Looked for by", "text", below="_why"),
-        Shown("images", "Images", "whole"), Shown("sensitivity", "Sensitivity", patients="patients"),
+        Shown("images", "Images", "whole"), Shown("sensitivity", "Sensitivity", patients="patients_with"),
         Shown("false_positives", "False positives per image", "number", patients="patients"),
-        Shown("f1", "F1", patients="patients"),
+        Shown("f1", "F1", patients="patients_with"),
     )  # fmt: skip
     merged = dict.fromkeys(merged_words(run.stats.readers.merged) for run in runs if run.stats.readers is not None)
     note = " ".join((

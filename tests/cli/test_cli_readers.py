@@ -109,9 +109,12 @@ def test_readers_against_each_other_are_the_ceiling(call: Call, call_mmad: Call,
     methods = (tmp_path / "methods.md").read_text().replace("\\", "")
     assert "made/default/CXR+Clinical against made/default/CXR, with one reader's boxes as the reference" in methods
     assert f"On {len(test)} test images of several readings, readers found 0." in methods
+    assert "; too few patients for intervals)." in methods
     with (tmp_path / "tables" / "made--readers.csv").open() as file:
         rows = {(row["who"], row["reference"], row["arm"], row["seed"]): row for row in csv.DictReader(file)}
     assert float(rows["R2", "R1", "CXR", "0"]["f1"]) == first["f1"]["value"]
+    drawn = {world.dataset.studies[n].patient for n in world.dataset.box_study.tolist() if n in test}
+    assert int(rows["R2", "R1", "CXR", "0"]["patients_with"]) == len(drawn) < first["patients"]
     with (tmp_path / "tables" / "made--readers-pairs-1.csv").open() as file:
         assert [row["reader"] for row in csv.DictReader(file)] == ["R1", "R2", "R3"]
     assert "Images of 3 readings" in (tmp_path / "tables" / "made--cohort.csv").read_text()

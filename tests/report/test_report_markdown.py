@@ -115,10 +115,12 @@ def test_numbers_are_right_aligned() -> None:
 def test_too_few_patients_are_said_and_only_shares_have_limits() -> None:
     columns = [Column(name, "") for name in ("ap", "ap_low", "ap_high", "slope", "slope_low", "slope_high", "patients")]
     rows = [(0.5, 0.4, 0.6, 0.8, -0.1, 1.7, 30), (0.5, None, None, 0.8, None, None, 4), (None,) * 6 + (4,)]
+    rows.append((0.5, 0.4, 0.6, 1.0, None, None, 30))  # all patients agree
     shown = (Shown("ap", "AP", patients="patients"), Shown("slope", "Slope", "number", patients="patients"))
     grid = ReportTable.of("t", "T", columns, rows, shown=shown).grid
     assert [[cell.line for cell in row] for row in grid.rows] == [
         ["0.500 [0.400, 0.600]", "0.800 [−0.100, 1.700]"],
         ["0.500 too few patients (4)", "0.800 too few patients (4)"],
         ["–", "–"],
+        ["0.500 [0.400, 0.600]", "1.000"],
     ]
