@@ -33,6 +33,18 @@ def test_labels_name_and_licence_as_asked(tmp_path: Path) -> None:
     assert made.dataset.boxes.shape == (2, 4)
 
 
+@pytest.mark.parametrize("names", [("1", "2"), (1, 2), ("R1", "R2")])
+def test_a_reader_of_labels_left_out_has_read_the_image(tmp_path: Path, names: tuple[str | int, str | int]) -> None:
+    content = coco()
+    for mark, name in zip(content["annotations"], (names[0], names[1], None, names[0], names[1]), strict=True):
+        mark |= {} if name is None else {"reading": name}
+    first, second = map(str, names)
+    dataset = import_coco(*write_world(tmp_path, content), tmp_path / "out", labels=["Effusion"]).dataset
+    assert dataset.readings == ((1, second), (2, second), (0, first), (2, first))
+    plain = import_coco(*write_world(tmp_path), tmp_path / "plain", labels=["Effusion"]).dataset
+    assert plain.readings == ((1, "1"), (2, "1")), "nobody is named"
+
+
 def test_patients_and_splits_of_the_images(tmp_path: Path) -> None:
     content = coco()
     for image, patient, split in zip(

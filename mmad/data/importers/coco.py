@@ -833,6 +833,7 @@ def _box_rows(
     categories = {category.id: category.name for category in coco.categories}
     rows: list[BoxRow] = []
     elsewhere: list[tuple[str, str]] = []  # readings by their boxes of labels that are left out
+    named = {mark.reading for mark in coco.annotations if isinstance(mark, Annotation)} != {_UNNAMED}
     _refuse_relative(coco, path)
     for i, mark in enumerate(coco.annotations):
         if isinstance(mark, Crowd):
@@ -858,7 +859,7 @@ def _box_rows(
             box = clip_box(box, (file.width, file.height), where, name)
             certainty = "" if mark.certainty is None else number_text(mark.certainty)
             rows.append(BoxRow(ids[position], mark.reading, box, label, certainty))
-        elif mark.reading != _UNNAMED:
+        elif named:  # then 1 is a reader's name, too
             elsewhere.append((ids[images[mark.image_id]], mark.reading))
     with_boxes = {(row.study, row.reading) for row in rows}
     bare = [
