@@ -203,7 +203,7 @@ def ensemble_of(runs: Sequence[EvaluationTarget], *, unseen: bool = False) -> Ev
     runs = [one for one in runs if first[fold_of(one.run), _seed(one)] is one]
     if len(runs) < 2:
         what, hint = "is one run, and an ensemble is of several", "or train more of them"
-        if fold_of(runs[0].run) is not None:
+        if fold_of(runs[0].run) is not None and not unseen and runs[0].outside is None:
             what = f"{what}: the networks of the other folds were trained on its test images"
             hint = "evaluate all folds together on another data set (--on DIR), or train more seeds"
         else:

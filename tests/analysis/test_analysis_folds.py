@@ -329,6 +329,9 @@ def test_an_ensemble_of_folds_is_for_images_that_none_of_them_was_trained_on(
     # the operating point is of validation images, each of its fold's own networks
     targets = [evaluation_target(store, one, replace(FEW, split="val")) for one in find_seeds(store, CXR)]
     whole = ensemble_of(targets, unseen=True)
+    for unseen, hint in ((True, "name an arm with several seeds"), (False, "all folds together on another data set")):
+        with pytest.raises(EvaluationError, match=f"is one run.*{hint}"):
+            ensemble_of(targets[:1], unseen=unseen)
     parts = [DetectionStore().matched(ensemble_of(part)) for part in by_fold(targets)]
     assert run["diagnosis"]["score"] == score_allowing(pooled(parts), 0.5)
     assert len(DetectionStore().matched(whole).patients) == sum(len(part.patients) for part in parts)
