@@ -256,6 +256,7 @@ def _under_reader(found: ReaderVerdict) -> JsonValue:
         "left_out": found.left_out,
         **dict(zip(("reference", "other"), to_json_value(found.arms), strict=True)),
         "ap": difference and _interval(difference.ap),
+        "level": difference and difference.level,
         "p": difference and to_json_value(difference.p),
         "verdict": found.verdict,
         "sign_holds": found.sign_holds,

@@ -368,7 +368,8 @@ def reader_verdicts_table(known: Known, name: str = "readers-pairs", **more: Any
         Column("patients", "patients of these", "patients"),
         Column("left_out", "images that they did not read", "images"),
         Column("ap_reference", "AP, first arm", FRACTION), Column("ap_other", "AP, second arm", FRACTION),
-        *bounded_columns("ap_difference", "AP, second minus first arm"),
+        *bounded_columns("ap_difference", "AP, second minus first arm", level="ap_difference_level"),
+        Column("ap_difference_level", "level of that interval: 1 − alpha where the pair is registered", FRACTION),
         Column("p", "two-sided, for all pairs together", "probability"),
         Column("verdict", "by the interval of the difference under this reader"),
         Column("sign_holds", "whether the sign is that with the boxes of all readers"),
@@ -382,20 +383,20 @@ def reader_verdicts_table(known: Known, name: str = "readers-pairs", **more: Any
             size = (found.images, found.patients) if found else (None, None)
             rows.append((
                 *_ends(row), one.reader, *size, one.left_out, *map(finite, one.arms),
-                *bounded(found.ap if found else None), finite(found.p if found else None), one.verdict, one.sign_holds,
-                one.verdict_holds, one.why or None,
+                *bounded(found.ap if found else None), found.level if found else None,
+                finite(found.p if found else None), one.verdict, one.sign_holds, one.verdict_holds, one.why or None,
             ))  # fmt: skip
     shown = (
         Shown("reader", "Reader", "text", below="missing"), Shown("images", "Images", "whole"),
         Shown("left_out", "Left out", "whole"),
-        *_arm_heads(known, [f"ap_{side}" for side, _ in _SIDES], "AP"),
+        *_arm_heads(known, [f"ap_{side}" for side, _ in _SIDES], "AP", level="ap_difference_level"),
         Shown("verdict", "Verdict", "text"), Shown("p", "p", "p"),
     )  # fmt: skip
     asked = [(row, stats.merged) for row, stats in known if row.under_readers]
     lines = _by_words((row.setting, row.readers_line) for row, _ in asked)
     alone = asked[0][0].readers_line if len(asked) == 1 else ""
     merged = dict.fromkeys(merged_words(images) for _, images in asked)
-    note = "The boxes of one reader alone are the reference, on the images that they read."
+    note = "The boxes of one reader alone are the reference, on the images that they read; exploratory."
     return ReportTable.of(
         name, "Under each reader", columns, rows, shown=shown, note=" ".join(filter(None, (note, alone, *merged))),
         section="setting" if len(known) > 1 else "", footnotes=() if alone else lines,

@@ -115,7 +115,7 @@ row = st.tuples(st.sampled_from(["p1", "p2", "p3", ""]), st.sampled_from(["train
 
 
 @pytest.mark.slow
-@examples(25)
+@examples(13)
 @given(rows=st.lists(row, min_size=4, max_size=4), boxes=st.lists(box, max_size=8), grey=st.integers(0, 3))
 def test_a_repaired_copy_has_no_error_but_what_only_people_can_fix(
     rows: list[tuple[str, str]], boxes: list[tuple[object, ...]], grey: int

@@ -156,6 +156,7 @@ def test_hostile_names_are_text(hostile_model: ReportModel) -> None:
     assert all(line.count("|") - line.count(r"\|") in (0, 5) for line in text.splitlines())
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_the_file_and_the_page_have_it(sample: Sample, tmp_path: Path) -> None:
     written = write_report(sample.source, methods=tmp_path / "methods.md", html=tmp_path / "r.html", created=WHEN)
     assert written.methods == tmp_path / "methods.md"
