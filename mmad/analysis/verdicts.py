@@ -48,7 +48,14 @@ from mmad.analysis.readers import PAIR_KIND as READER_DIFFERENCES
 from mmad.analysis.readers import PairReaders, RunReaders, cached_compared_readers, cached_readers, compared_readers
 from mmad.analysis.subgroups import KIND as SUBGROUPS
 from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
-from mmad.analysis.subgroups import RunSubgroups, cached_interactions, cached_subgroups, interactions_of
+from mmad.analysis.subgroups import (
+    RunSubgroups,
+    cached_interactions,
+    cached_subgroups,
+    columns_of,
+    interactions_of,
+    subgroups_of,
+)
 from mmad.analysis.targets import (
     DetectionStore,
     EvaluationOptions,
@@ -560,6 +567,7 @@ def compute_statistics(
     progress: OnProgress = lambda done, whole: None,
     detections: DetectionStore | None = None,
     helped: bool = False,
+    by: Sequence[str] = (),
 ) -> Statistics:
     """Everything that can be computed of ``frame``; what is cached is read, the rest computed and cached.
 
@@ -569,9 +577,10 @@ def compute_statistics(
         progress: hears how many of how many runs and pairs are done.
         detections: of ``detections_of``, where several frames of one store are asked for.
         helped: whether helpers compute this ahead already (``helpers_for``).
+        by: columns whose parts of the split are asked for, where a data set has them; of others what is cached.
     """
     options = options or EvaluationOptions()
-    builder = _StatisticsBuilder(frame, store, detections or detections_of(store, data), options, helped)
+    builder = _StatisticsBuilder(frame, store, detections or detections_of(store, data), options, helped, by)
     work = list(_work(frame))
     runs: dict[RunKey, RunStatistics] = {}
     pairs: dict[PairKey, PairStatistics] = {}
@@ -646,7 +655,9 @@ class _StatisticsBuilder:
         detections: DetectionStore,
         options: EvaluationOptions,
         helped: bool,
+        by: Sequence[str],
     ) -> None:
+        self._by = by
         self._store, self._options, self._detections = store, options, detections
         self._controls, self._external = controls_by_run(store), recorded_external(store)
         self._subgroups, self._interactions = store.analyses(SUBGROUPS), store.analyses(INTERACTIONS)
@@ -678,9 +689,17 @@ class _StatisticsBuilder:
                 found = replace(found, **part)
             external = external_runs(self._store, self._detections, target, validation, self._external)
             found = replace(found, external=external)
+            if columns := self._columns(target):
+                found = replace(found, subgroups=subgroups_of(self._store, self._detections, target, columns))
         except MmadError as error:
             found = replace(found, why=str(error))
         return found
+
+    def _columns(self, target: EvaluationTarget) -> list[str]:
+        """Those asked for that the run's data set has."""
+        if not self._by:
+            return []
+        return [name for name in self._by if name in columns_of(self._detections.dataset(target.run))]
 
     def pair(self, comparison: Comparison) -> PairStatistics:
         found = PairStatistics()
@@ -696,6 +715,9 @@ class _StatisticsBuilder:
                 found = _with_readers(self._store, self._detections, *of)
             asked = (comparison, pairs, self._options, self._external)
             found = replace(found, external=_external(self._store, self._detections, *asked))
+            if not folded and (columns := self._columns(pairs[0][0])):
+                parts = interactions_of(self._store, self._detections, pairs, columns, design)
+                found = replace(found, interactions=parts)
         except MmadError as error:
             found = replace(found, why=str(error))
         return found

@@ -451,6 +451,7 @@ def write_report(
     against: str | Path | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
+    by: str | Sequence[str] = (),
     progress: OnProgress = lambda done, whole: None,
 ) -> Report:
     """Write the report of everything recorded, in one or several forms.
@@ -478,14 +479,15 @@ def write_report(
         against: another database, or a date: the report says what changed against that one, or since.
         every: seconds after which the page reloads itself, while it is rewritten; None for a page that does not.
         provenance: ``"full"`` also says on which host, in which folders and by which command each run was trained.
+        by: columns (a clinical one, ``source``, ``site``, …) whose parts of the test split are compared.
         progress: hears how many of how many runs are drawn.
 
     Returns:
         The files that were written, and counts of ablations, runs and runs that are not finished.
 
     Raises:
-        ReportError: nothing to report, an unknown ablation, or a file that cannot be written; an older report is then
-            left as it was.
+        ReportError: nothing to report, an unknown ablation, a number of pictures out of range, or a file that cannot
+            be written; an older report is then left as it was.
     """
     from mmad.report.build import write_report
 
@@ -515,5 +517,6 @@ def write_report(
         against=None if against is None else str(against),
         every=every,
         provenance=provenance,
+        by=_listed(by),
         progress=progress,
     )

@@ -184,6 +184,11 @@ class EvaluationRecord:
     per_class: tuple[tuple[str, float | None, float | None], ...] = ()
     detections: str | None = None
 
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """The protocol as a member records what it asks for."""
+        return {name: getattr(self, name) for name in ("overlap", "threshold", "max_detections", "proposals")}
+
 
 @dataclass(frozen=True)
 class EnvironmentRecord:
@@ -316,8 +321,8 @@ class AnalysisRecord:
     """One row of the store's analyses: a result computed from stored detections, and all that decides it.
 
     ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement``,
-    ``diagnosis``, ``cohort``, ``figure``, ``section``, ``control``, ``note`` or ``registration``; ``key`` the SHA-256
-    of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    ``diagnosis``, ``cohort``, ``flow``, ``figure``, ``section``, ``control``, ``note`` or ``registration``; ``key`` the
+    SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
     """
 
     kind: str

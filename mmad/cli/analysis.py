@@ -607,8 +607,8 @@ blanked. The drop in AP is the mean over the repeats, its 95 % interval from res
 in the database: a second call computes nothing.
 
 --missing takes clinical values away instead, more and more of them (--shares): at random, by another column (age), by
-the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
-contains the smaller ones, and there are 10 draws or more.
+the view, by the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each
+share contains the smaller ones, and there are 10 draws or more.
 
 --table asks what the clinical table says of each finding without the image: area under the ROC curve (AUROC) of whole
 images, by the run's best detection, by a logistic regression and by boosting of the clinical values (scikit-learn),
@@ -633,7 +633,7 @@ def controls(
         str | None,
         typer.Option(
             "--missing",
-            metavar="all|random,column,value,columns,records",
+            metavar="all|random,column,view,value,columns,records",
             help="Ask what missing clinical values cost, by these mechanisms.",
             show_default=False,
         ),
@@ -660,7 +660,7 @@ def controls(
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import controls_table, missingness_table
+    from mmad.report.tables import controls_table, missing_by_arm, missingness_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
     if table:
@@ -677,9 +677,12 @@ def controls(
     found: list[tuple[EvaluationTarget, list[Control]]] = []
     with open_store(db) as store:
         several = is_ablation(store, run)
-        for one in find_runs(store, run) if several else [find_run(store, run)]:
-            target = evaluation_target(store, one, options)
-            asked = None if missing is None else missing_alterations(target, missing, wanted)
+        runs = find_runs(store, run) if several else [find_run(store, run)]
+        targets = [evaluation_target(store, one, options) for one in runs]
+        if several and missing is not None:  # what reads no clinical data misses nothing
+            targets = [target for target in targets if not unclinical([target])] or targets
+        for target in targets:
+            asked = None if missing is None else missing_alterations(detections, target, missing, wanted)
             if unclinical([target]):
                 print(
                     f"{target.name} reads no clinical data: only its image can be altered; "
@@ -704,6 +707,10 @@ def controls(
         print_table(out, shown.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
         for control in made:
             out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
+    if several and missing is not None:
+        arms = missing_by_arm([_evaluated(target, target.name, controls=tuple(made)) for target, made in found])
+        if arms.rows:
+            print_table(out, arms, f"{arms.title}. {arms.note}")
 
 
 def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:

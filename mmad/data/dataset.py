@@ -29,6 +29,7 @@ from mmad.base.paths import cache_folder
 from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
 from mmad.config.messages import no_such, one_of
 from mmad.config.protocol import Fold
+from mmad.data.flow import NOT_KNOWN, Acquisition, Excluded
 from mmad.data.folds import folded
 from mmad.data.pixels import RULE, is_changed
 
@@ -77,6 +78,7 @@ class Study:
     numeric: tuple[float | None, ...]
     categorical: tuple[str | None, ...]
     source: str | None = None
+    taken: Acquisition = NOT_KNOWN
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,7 @@ class DataSet:
     mode: str | None = None  # what a study is: unified (an image), normal (a reading), full (without clinical data)
     no_finding: tuple[tuple[int, str], ...] = ()
     bits: int | None = None  # of images with more than 8, see mmad.data.pixels
+    excluded: tuple[Excluded, ...] = ()
     _splits: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> tuple[int, ...]:

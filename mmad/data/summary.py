@@ -8,6 +8,7 @@ from mmad.base.records import SPLITS
 from mmad.data.audit.findings import SplitCount
 from mmad.data.audit.table_checks import split_counts
 from mmad.data.dataset import DataSet
+from mmad.data.flow import Acquired, Excluded, acquired
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class DataSummary:
     splits: tuple[SplitCount, ...]
     readers: dict[str, SplitReaders]
     columns: tuple[ColumnSummary, ...]
+    excluded: tuple[Excluded, ...]
+    acquired: Acquired
 
 
 def summarise(dataset: DataSet) -> DataSummary:
@@ -68,6 +71,8 @@ def summarise(dataset: DataSet) -> DataSummary:
         splits=split_counts(dataset),
         readers={split: SplitReaders(dataset.readers(split), dataset.images_by_readings(split)) for split in SPLITS},
         columns=(*_numbers(dataset), *_categories(dataset)),
+        excluded=dataset.excluded,
+        acquired=acquired((study.image, study.patient, study.taken) for study in dataset.studies),
     )
 
 

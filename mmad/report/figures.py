@@ -608,6 +608,7 @@ def _thresholds(stats: RunStatistics) -> _Points:
 _MISSING = {
     "random": "Values missing by chance",
     "column": "Missing by another column",
+    "view": "Missing by the view",
     "value": "Missing by their value",
     "columns": "Columns missing",
     "records": "Records missing",

@@ -27,7 +27,7 @@ from mmad.experiment_log.parser import heading_name
 from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, Library, entry, proposals_of, setup_of
 from mmad.report.against import Against
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
-from mmad.report.cohort import Cohort, CohortKey
+from mmad.report.cohort import Cohort, CohortKey, Flow
 from mmad.report.pictures import Pictures
 from mmad.store.measurements import LogRecord
 from mmad.store.notes import Notes
@@ -144,6 +144,7 @@ class ReportModel:
     statistics: Statistics = field(default_factory=Statistics)
     pictures: Pictures = field(default_factory=Pictures)
     cohorts: Mapping[CohortKey, Cohort] = field(default_factory=dict)
+    flows: Mapping[CohortKey, Flow] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
     logbook: Logbook | None = None
     against: Against | None = None
@@ -183,6 +184,7 @@ def build_model(
     statistics: Statistics | None = None,
     pictures: Pictures | None = None,
     cohorts: Mapping[CohortKey, Cohort] | None = None,
+    flows: Mapping[CohortKey, Flow] | None = None,
     notes: Notes | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
@@ -212,6 +214,7 @@ def build_model(
         statistics=known,
         pictures=pictures or Pictures(),
         cohorts=cohorts or {},
+        flows=flows or {},
         notes=notes or Notes(),
     )
 

@@ -28,6 +28,7 @@ from mmad.analysis.readers import KIND as READERS
 from mmad.analysis.readers import PAIR_KIND as READER_DIFFERENCES
 from mmad.analysis.subgroups import KIND as SUBGROUPS
 from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
+from mmad.analysis.subgroups import require_columns
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.analysis.verdicts import (
     FailureCachingStore,
@@ -37,7 +38,7 @@ from mmad.analysis.verdicts import (
     helpers_for,
 )
 from mmad.base.json import to_json_value
-from mmad.report.cohort import cohorts_of
+from mmad.report.cohort import cohorts_of, flows_of
 from mmad.report.model import Links, PageForm, ReportModel, build_model, layout
 from mmad.report.pictures import MOST_IN_ALL, USUAL, PageShare, pictures_of
 from mmad.report.provenance import (
@@ -66,6 +67,7 @@ class ModelOptions:
     evaluation: EvaluationOptions | None = None
     pictures: int | None = None
     provenance: Provenance = "brief"
+    by: tuple[str, ...] = ()
 
 
 class ModelMaker:
@@ -88,6 +90,8 @@ class ModelMaker:
         self.source, self.options, self.records = source, options, records
         self.store = source if isinstance(source, Store) else None
         self._hosts = hosts_of(records)
+        if options.by and self.store is not None:
+            require_columns([run.record for run in records.runs], self._detections, options.by)
         self.outline = build_model(
             self._shown(records),
             created=created,
@@ -112,7 +116,7 @@ class ModelMaker:
             helped: of ``compute_statistics``.
         """
         frame, options = with_measured(self.source, frame), self.options
-        statistics, pictures, cohorts = None, None, None
+        statistics, pictures, cohorts, flows = None, None, None, None
         if self.store is not None:
             statistics = compute_statistics(
                 frame,
@@ -122,8 +126,10 @@ class ModelMaker:
                 progress=lambda done, whole: progress(done / whole),
                 detections=self._detections,
                 helped=helped,
+                by=options.by,
             )
             cohorts = cohorts_of(frame, self.store, detections=self._data_sets)
+            flows = flows_of(frame, self.store, options.data, self._data_sets)
             pictures = pictures_of(
                 frame,
                 self.store,
@@ -142,6 +148,7 @@ class ModelMaker:
             statistics=statistics,
             pictures=pictures,
             cohorts=cohorts,
+            flows=flows,
             notes=self.outline.notes,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from statistics import fmean, stdev
 from typing import Any
 
 from mmad.analysis.clinical_table import TableAuroc
@@ -41,6 +42,7 @@ from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIAL, TRIALS
 from mmad.config.tuning import best_of, same
 from mmad.data.dataset import UNIFIED
+from mmad.data.flow import Acquired, in_source
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
@@ -49,7 +51,7 @@ from mmad.evaluation.resampling import LEVEL, Interval
 from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.report.against import Against
 from mmad.report.badges import OVERLAP_NAMES
-from mmad.report.cohort import Cohort, CohortKey, SplitCohort, cohort_key
+from mmad.report.cohort import Cohort, CohortKey, Flow, SplitCohort, cohort_key
 from mmad.report.model import (
     AblationSection,
     LogView,
@@ -1239,6 +1241,44 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
 
 
+def missing_by_arm(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """AP with values missing, of arms trained otherwise side by side: means over their seeds; of one arm nothing."""
+    columns = (
+        Column("setting", "setting of the ablation"), Column("mechanism", "what decides which values are missing"),
+        Column("share", "of the values, columns or records that are missing", FRACTION),
+        Column("arm", "arm of the pair"), Column("ap", "mean AP over the seeds", FRACTION),
+        Column("ap_sd", "their standard deviation", FRACTION),
+        Column("seeds", "how many", "seeds"), Column("_missing", "what is missing, in words"),
+    )  # fmt: skip
+    found: dict[tuple[Value, ...], dict[Value, float]] = {}
+    for run in runs:
+        _, setting, arm, *_, key = run.identity
+        for one in (c for c in run.stats.controls if c.alteration.kind == "missing"):
+            named = (setting, one.alteration.name, one.alteration.share, arm, alteration_words(one.alteration))
+            found.setdefault((setting, "", 0.0, arm, "nothing"), {})[key] = one.drop.before
+            found.setdefault(named, {})[key] = one.drop.after
+    rows: list[Row] = []
+    several = len({arm for _, _, _, arm, _ in found}) > 1
+    for (*which, words), of in found.items() if several else ():
+        if len(of) < len(found[which[0], "", 0.0, which[3], "nothing"]):
+            continue  # another mean than of all the seeds beside it
+        deviation = stdev(of.values()) if len(of) > 1 else None
+        rows.append((*which, fmean(of.values()), deviation, len(of), words))
+    shown = (Shown("_missing", "Missing", "text"), Shown("ap", "AP"))
+    return ReportTable.of(
+        "missingness-by-arm", "Missing clinical values, by how an arm was trained", columns, rows, shown=shown,
+        note="AP with the values missing, mean over the seeds; equal values are missing in every arm and seed.",
+        across="arm", section="setting" if len({row[0] for row in rows}) > 1 else "", **more,
+    )  # fmt: skip
+
+
+def missing_by_arm_table(section: AblationSection, statistics: Statistics) -> ReportTable:
+    """The same of all runs of an ablation."""
+    frame = section.frame
+    table = missing_by_arm(evaluated(frame.members, frame, statistics), subject=clip(section.title, 120))
+    return replace(table, name=file_stem(frame.record.name, table.name))
+
+
 def clinical_table(found: Sequence[tuple[EvaluatedRun, Sequence[TableAuroc]]], **more: Any) -> ReportTable:
     """What the clinical values say of each finding without the image, beside what a run does."""
     columns = (
@@ -1602,27 +1642,93 @@ def _characteristics(cohort: Cohort, split: SplitCohort) -> Iterator[tuple[Any, 
         yield from ((name, *of) for of in zip((*values, "not known"), counts, strict=True))
 
 
-def cohort_table(section: AblationSection, cohorts: Mapping[CohortKey, Cohort]) -> ReportTable:
-    """Who was studied: sizes, findings, readers and clinical columns of each split, of each of its data sets."""
+def _acquired(found: Acquired | None) -> Iterator[tuple[Any, ...]]:
+    """Name, level and count of where and when images were taken; of years the first, the last and None."""
+    if found is None:
+        return
+    for name, counts in (("Site", found.sites), ("Scanner", found.scanners), ("View", found.views)):
+        yield from ((name, level or "not known", count) for level, count in counts)
+    if found.first is not None:
+        yield "Years", "", None, found.first, found.last
+    if found.shifted:
+        yield "Date shifted by the source (images)", "", found.shifted
+    if found.undated and (found.shifted or found.first is not None):
+        yield "Date not known (images)", "", found.undated
+
+
+_FLOW_COUNTS = ("patients", "images", "readings", "boxes")
+
+
+def flow_table(
+    section: AblationSection, cohorts: Mapping[CohortKey, Cohort], flows: Mapping[CohortKey, Flow]
+) -> ReportTable:
+    """What the source has, what was left out of it and why, and what stays in each split, of each data set."""
+    columns = (
+        Column("data", "name of the data set"), Column("step", "source, left out, data set, or a split"),
+        Column("reason", "why it was left out"), *(Column(name, "how many") for name in _FLOW_COUNTS),
+        Column("_step", "both in words"),
+    )  # fmt: skip
+    runs = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
+    rows: list[Row] = []
+    for key, record in runs.items():
+        flow, cohort = flows.get(key), cohorts.get(key)
+        if flow is None or not flow.excluded:
+            continue
+        kept = [flow.patients, flow.images, flow.readings]
+        source = [in_source(flow.excluded, *of) for of in zip(_FLOW_COUNTS, kept, strict=False)]
+        boxes = sum(split.boxes for split in cohort.splits) if cohort is not None else None
+        found = [("source", "", *source, None, "In the source")]
+        found += [
+            ("left out", one.reason, *(getattr(one, name) for name in _FLOW_COUNTS), f"Left out: {one.reason}")
+            for one in flow.excluded
+        ]
+        found += [("data set", "", *kept, boxes, "In the data set")]
+        found += [
+            (one.split, "", one.patients, one.images, one.readings, one.boxes, _split_words(one.split))
+            for one in (cohort.splits if cohort is not None else ())
+        ]
+        rows += [(record.dataset_name, step, reason or None, *rest) for step, reason, *rest in found]
+    used = [name for n, name in enumerate(_FLOW_COUNTS, 3) if any(row[n] for row in rows)]
+    shown = (Shown("_step", "", "text"), *(Shown(name, name.capitalize(), "whole") for name in used))
+    note = (
+        "Left out are the patients, images and readings of which nothing stays after the step, and the boxes on images "
+        "that stay; – is not known."
+    )
+    return ReportTable.of(
+        file_stem(section.frame.record.name, "flow"), "From the source to the splits", columns, rows, shown=shown,
+        note=note, section="data" if len(runs) > 1 else "", subject=clip(section.title, 120),
+    )  # fmt: skip
+
+
+def _split_words(split: str) -> str:
+    words = {"train": "Training", "val": "Validation", "test": "Test"}
+    return words.get(split, split.capitalize())
+
+
+def cohort_table(
+    section: AblationSection, cohorts: Mapping[CohortKey, Cohort], flows: Mapping[CohortKey, Flow]
+) -> ReportTable:
+    """Who was studied: sizes, findings, readers, clinical columns, sites and years of each split of each data set."""
     columns = (
         Column("data", "name of the data set"), Column("characteristic", "what was counted"),
         Column("level", "of a finding or a category"), Column("split", "train, val or test"),
         Column("value", "how many, or the median"), Column("low", "lower quartile"), Column("high", "upper quartile"),
         Column("_cell", "in words"), Column("_row", "both in words"), Column("_split", "the split in words"),
     )  # fmt: skip
-    words = {"train": "Training", "val": "Validation", "test": "Test"}
     rows: list[Row] = []
     runs = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
     for key, record in runs.items():
         cohort = cohorts.get(key)
+        taken = dict(flows[key].acquired) if key in flows else {}
         for split in cohort.splits if cohort is not None else ():
-            for name, level, value, *ends in _characteristics(cohort, split):  # type: ignore[arg-type]
+            found = (*_characteristics(cohort, split), *_acquired(taken.get(split.split)))  # type: ignore[arg-type]
+            for name, level, value, *ends in found:
                 low, high = ends if ends else (None, None)
-                text = f"{value:.4g} ({low:.4g} to {high:.4g})" if ends else whole(int(value))
+                text = f"{value:.4g} ({low:.4g} to {high:.4g})" if ends and value is not None else ""
+                text = text or (f"{low} to {high}" if ends else whole(int(value)))
                 text += f" ({value / split.patients:.0%})".replace("%", " %") if level and split.patients else ""
                 cells = (record.dataset_name, name, level or None, split.split, value, low, high)
-                here = words.get(split.split, split.split.capitalize())
-                rows.append((*cells, text, f"{name}: {level}" if level else name, here))
+                rows.append((*cells, text, f"{name}: {level}" if level else name, _split_words(split.split)))
     shown = (Shown("_row", "Characteristic", "text"), Shown("_cell", "", "whole"))
     note = "Patients with a finding or a category in per cent of the split's; clinical numbers over its images."
     several = [key for key in runs if key in cohorts and _several_readings(cohorts[key])]
@@ -1635,6 +1741,12 @@ def cohort_table(section: AblationSection, cohorts: Mapping[CohortKey, Cohort]) 
         file_stem(section.frame.record.name, "cohort"), "Who was studied", columns, rows, shown=shown, note=note,
         across="_split", section="data" if len(runs) > 1 else "", subject=clip(section.title, 120),
     )  # fmt: skip
+
+
+def studied_tables(section: AblationSection, model: ReportModel) -> tuple[ReportTable, ...]:
+    """Who was studied, and how their images came from the source into the splits, where that is known."""
+    flow = flow_table(section, model.cohorts, model.flows)
+    return (*((flow,) if flow.rows else ()), cohort_table(section, model.cohorts, model.flows))
 
 
 def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterator[ReportTable]:
@@ -1655,6 +1767,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
         yield checkpoints
     yield findings_table(frame.members, frame, statistics, subject=subject)
     yield from threshold_tables(section, statistics)
+    yield missing_by_arm_table(section, statistics)
     runs = evaluated(frame.members, frame, statistics)
     for make in DETECTIONS[1:]:
         table = make(runs, subject=subject)
@@ -1667,7 +1780,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
 def all_tables(model: ReportModel) -> Iterator[ReportTable]:
     """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
-        tables = (cohort_table(ablation, model.cohorts), *ablation_tables(ablation, model.statistics))
+        tables = (*studied_tables(ablation, model), *ablation_tables(ablation, model.statistics))
         yield from (table for table in tables if table.rows)
     if model.against is not None:
         yield from (table for table in against_tables(model.against) if table.rows)

@@ -89,6 +89,7 @@ def people(dataset: DataSet) -> int:
     return len({study.patient for study in dataset.studies})
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged_in_each_fold_and_the_mean_is_over_folds(store: Store, dataset: DataSet) -> None:
     found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
     assert found.statistics is not None
@@ -170,6 +171,7 @@ def test_parts_of_folds_are_refused_in_the_option_s_name(store: Store) -> None:
         compare_arms(store, DetectionStore(), *one, FEW, by=["sex"])
 
 
+@pytest.mark.slow
 def test_the_fold_that_is_finished_first_confirms_nothing_by_itself(dataset: DataSet, tmp_path: Path) -> None:
     """Nor is it of the family of the folds, to which the means over permutations belong."""
     permuted = ("permuted 0", "permuted 1")
@@ -240,6 +242,7 @@ def test_the_methods_name_the_folds_and_whose_variance_it_is(store: Store) -> No
     assert r"Cross\-validation by whole patients" in text
 
 
+@pytest.mark.slow
 def test_commands_and_the_report_say_the_figure_over_folds(
     store: Store, dataset: DataSet, call_mmad: Callable[..., Any]
 ) -> None:

@@ -145,6 +145,7 @@ def answers(ask: Call, folder: Path, name: str, out: Path, capsys: pytest.Captur
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKED)
 def test_every_output_gives_one_answer(
     ask: Call, folder: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

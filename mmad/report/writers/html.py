@@ -39,8 +39,8 @@ from mmad.report.model import (
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox
 from mmad.report.rendering import FigureRenderer
+from mmad.report.run_blocks import heading_figures, log_block, setup_toml
 from mmad.report.table_model import ReportTable
-from mmad.report.text import heading_figures, log_block, setup_toml
 
 #: Classes of Unicode's bidirectional algorithm of letters and marks that are not written from left to right.
 _TURNING = frozenset(("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"))
@@ -323,10 +323,11 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tables.all_runs_table,
         tables.benefit_table,
         tables.best_epochs_table,
-        tables.cohort_table,
+        tables.studied_tables,
         tables.documented_table,
         tables.gap_view,
         tables.log_table,
+        tables.missing_by_arm_table,
         tables.pair_tables,
         tables.parameters_table,
         tables.protocol_words,
