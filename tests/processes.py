@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
 
 
@@ -16,6 +18,16 @@ def one_core() -> None:
     """Leaves the calling process one of the cores it may use, and so one run at once."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    """The living children of a process, or of the one that was forked in its place (tests/warm)."""
+    place = Path(f"{os.environ.get('WARM')}.{pid}")
+    try:
+        parent = psutil.Process(int(place.read_text()) if place.exists() else pid)
+        return [child for child in parent.children() if child.is_running()]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def wait_for(truth: Callable[[], object], seconds: float = 600.0) -> None:

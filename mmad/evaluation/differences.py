@@ -549,6 +549,55 @@ def _over_folds(family: Sequence[FoldedPair], level: float) -> Iterator[Differen
         )
 
 
+def on_common_patients(
+    sample: PairSample, folds: Sequence[Hashable], shared_training: float, *, level: float = LEVEL
+) -> Difference:
+    """A pair over folds on patients whom no network was trained on, the same for all of them; it takes no verdict.
+
+    Seeds are averaged within each fold, and the folds are readers of common cases (Obuchowski and Rockette): the
+    variance of their mean is s²/K and the covariance over patients. It is s² (1/K + o/(1 − o)) where their training
+    sets overlap by o and differences go with training patients as one sum: no pair of folds can have more in common by
+    these, so that it errs on the safe side. ``_test_of`` gives the degrees of freedom.
+
+    Args:
+        sample: of every fold and seed.
+        folds: which fold each of them is of.
+        shared_training: o/(1 − o).
+    """
+    places = [[n for n, one in enumerate(folds) if one == fold] for fold in dict.fromkeys(folds)]
+    each = np.array([sample.differences[rows].mean() for rows in places])
+    moved = np.stack([sample.influence[rows].mean(axis=0) for rows in places])
+    count, value, reach, freedom = len(each), float(each.mean()), (_UNKNOWN, _UNKNOWN), _NO_FREEDOM
+    error = _UNKNOWN
+    if count > 1 and np.isfinite(each).all():
+        mean_square = float(each.var(ddof=1)) / 2 * (1 + count * shared_training)
+        error, *freedom_of_t = _test_of(count, mean_square, max(0.0, _shared(moved)), count - 1)
+        freedom = (freedom_of_t[0], freedom_of_t[1])
+        reach = t_test(value, error, freedom[0], level) if error > 0 else reach
+    return Difference(
+        ap=(found := _within(value, reach[0])),
+        p=reach[1],
+        pointwise=found,
+        p_pointwise=reach[1],
+        ar=_within(sample.ar.value, _UNKNOWN),
+        per_class=(),
+        p_patients=sample.p_patients,
+        seeds=min(map(len, places)),
+        patients=sample.patients,
+        images=sample.images,
+        family=1,
+        freedom=freedom[0],
+        freedom_hillis=freedom[1],
+        lent=0,
+        lent_freedom=0,
+        sd=float(each.std(ddof=1)) if count > 1 else None,
+        variance_seeds=error**2,
+        variance_patients=_UNKNOWN,
+        seed_share=None,
+        folds=count,
+    )
+
+
 def _unknown(one: FamilyPair) -> Difference:
     """A pair without an AP: nothing to find."""
     return _assembled(one, 0, _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN), _NO_FREEDOM, 0, 0, None, _UNKNOWN)
@@ -912,14 +961,15 @@ EFFECTS = (0.02, 0.05, 0.10)
 POWER = 0.8
 #: A variance with fewer degrees of freedom plans nothing.
 LEAST_FREEDOM = 9
-_MOST_SEEDS = 1000
+#: So many seeds a plan looks at.
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
 class StudyPlan:
     """``number`` of ``unit`` that show a true difference of ``effect`` in AP with a power of 80 % at 5 %.
 
-    ``low`` and ``high`` are the numbers at the ends of the variance's 95 % interval (χ²). None: no number does.
+    ``low`` and ``high`` are the numbers at the ends of the variance's 95 % interval (χ²). None: ``MOST_SEEDS`` do not.
     """
 
     effect: float
@@ -958,14 +1008,14 @@ def _patients(effect: float, there: int, variance: float) -> int:
 def seeds_for(
     effect: float, variance: float, patients: float, *, pairs: int = 1, goal: Goal = Goal(), power: float = POWER
 ) -> int | None:
-    """The fewest seeds that show ``effect``; None where these patients would not show it with any number.
+    """The fewest seeds that show ``effect``; None where these patients would not show it with ``MOST_SEEDS``.
 
     Args:
         effect: the true difference; of a goal with a margin the margin, where the arms differ by nothing.
         variance: of a difference between seeds; ``patients``: of one through its patients.
         pairs: whose seeds share their variance.
     """
-    for count in range(2 if pairs > 1 else 3, _MOST_SEEDS + 1):
+    for count in range(2 if pairs > 1 else 3, MOST_SEEDS + 1):
         if effect >= provable(count, variance, patients, pairs=pairs, goal=goal, power=power):
             return count
     return None

@@ -195,15 +195,7 @@ class InferenceRunner:
         return result.detections
 
     def _batches(self, split: Split) -> DataLoader[Batch]:
-        setup = self.spec.setup
-        return evaluation_batches(
-            self.dataset,
-            split,
-            setup.image_size,
-            self.restored.encoder,
-            batch_size=setup.batch_size,
-            studies=self.studies,
-        )
+        return evaluation_batches(self.dataset, split, self.studies, batch_size=self.spec.setup.batch_size)
 
     def _altered_inputs(self, split: Split, alteration: InputAlteration) -> _AlteredInputs:
         positions, columns = list(self.dataset.split(split)), self.restored.columns

@@ -207,15 +207,13 @@ class _Training:
         self.state = self._state()
         self.batches = training_batches(
             dataset,
-            setup.image_size,
-            self.encoder,
+            self.studies,
             batch_size=setup.batch_size,
             seed=protocol.seed,
             flip=setup.horizontal_flip,
             clinical_dropout=setup.clinical_dropout if setup.use_clinical else 0.0,
             dropout_of=setup.clinical_dropout_of,
             augmentation=Augmentation.of(setup),
-            studies=self.studies,
             own_augmentation=None if setup.augmentation is None else make_part("augmentation", setup.augmentation),
         )
         torch.manual_seed(protocol.seed)
@@ -395,14 +393,7 @@ class _Training:
 
     def _evaluation_pass(self, split: Split, epoch: int) -> loop.PassResult:
         setup = self.spec.setup
-        batches = evaluation_batches(
-            self.dataset,
-            split,
-            setup.image_size,
-            self.encoder,
-            batch_size=setup.batch_size,
-            studies=self.studies,
-        )
+        batches = evaluation_batches(self.dataset, split, self.studies, batch_size=setup.batch_size)
         return loop.evaluation_pass(
             self.state.evaluated,
             islice(batches, self.spec.protocol.steps_per_epoch),

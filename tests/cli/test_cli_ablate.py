@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from processes import one_core, wait_for
+from processes import children_of, one_core, wait_for
 from typer.testing import CliRunner, Result
 
 from mmad.base.errors import StoreError
@@ -62,7 +61,7 @@ def start(folder: Path, **plan: object) -> subprocess.Popen[str]:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MMAD_", "WARM"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MMAD_")}
     return {**kept, "TERM": "dumb"}
 
 
@@ -86,7 +85,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[.
     folder = tmp_path_factory.mktemp("undisturbed")
     write_tiny(folder, epochs=3)
     code = (
-        "import sys\n"
+        "import os, sys\n"
+        "os.environ['WARM'] = sys.argv.pop()  # of the workers alone\n"
         "from mmad.cli.app import app\n"
         "try:\n"
         "    app(['ablate', 'tiny.toml', '--device', 'cpu'])\n"
@@ -94,11 +94,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[.
         "    print('code', end.code, 'torch' in sys.modules)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, os.environ["WARM"]],
         capture_output=True,
         text=True,
         cwd=folder,
-        env=environment(),
+        env={name: value for name, value in environment().items() if name != "WARM"},
         timeout=600,
         preexec_fn=one_core,
     )
@@ -136,12 +136,13 @@ def test_the_same_command_again_has_nothing_to_do(undisturbed: Path, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_a_killed_worker_is_started_again(here: Path, write_tiny: Callable[..., None]) -> None:
     write_tiny(here, epochs=3, pair=False)
     command = start(here, do=[[3, "wait"]])
     try:
         wait_for(lambda: committed(here) == 2)
-        (victim,) = psutil.Process(command.pid).children()
+        (victim,) = children_of(command.pid)
         victim.send_signal(signal.SIGKILL)
         out, errors = command.communicate(timeout=600)
     finally:
@@ -152,11 +153,12 @@ def test_a_killed_worker_is_started_again(here: Path, write_tiny: Callable[..., 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_a_killed_command_goes_on(here: Path) -> None:
     command = start(here, do=[[3, "wait"]])
     try:
         wait_for(lambda: committed(here) == 2)  # of the first run; the second did not begin
-        workers = psutil.Process(command.pid).children()
+        workers = children_of(command.pid)
         command.kill()
         wait_for(lambda: not any(worker.is_running() for worker in workers))
     finally:
@@ -171,6 +173,7 @@ def test_a_killed_command_goes_on(here: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
     command = start(here, do=[[2, "wait"]])
     try:
@@ -185,6 +188,7 @@ def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_a_command_in_the_background_survives_its_terminal_is_followed_and_stopped(
     here: Path, call_mmad: Callable[..., Any]
 ) -> None:
@@ -217,7 +221,7 @@ def test_a_command_in_the_background_survives_its_terminal_is_followed_and_stopp
             f"process {first.owner.pid} (mmad ablate tiny.toml --device cpu --detach) works in the back" in refused.err
         )
         wait_for(lambda: committed(here) == (2 if len(os.sched_getaffinity(0)) > 1 else 1))
-        workers = psutil.Process(first.owner.pid).children()
+        workers = children_of(first.owner.pid)
         assert background.alive(first)
         os.kill(first.owner.pid, signal.SIGKILL)
         wait_for(lambda: not any(worker.is_running() for worker in workers))
@@ -330,6 +334,7 @@ def test_the_console_prints_one_line_and_2(here: Path) -> None:
     assert done.stderr.startswith("mmad: none.toml: ")
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_decoded_stops_the_command_before_anything_is_queued(
     here: Path, monkeypatch: pytest.MonkeyPatch, call_mmad: Callable[..., Any]
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_field_of_the_setup_changes_the_key_exactly_where_it_is_not_idle(base:
         assert (after.key != before.key) == (not same and _decides(field, before, after)), field
 
 
+@pytest.mark.slow
 def test_every_field_that_is_not_always_idle_changes_the_key_of_some_run() -> None:
     seen = set()
     for setup in BASES.values():
@@ -204,7 +205,7 @@ _SUBSETS = st.sets(st.sampled_from(sorted(OTHER_SETUP.keys() - {"fuse_depth", "f
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(30)
 @given(_SUBSETS, _SUBSETS, st.text(max_size=5))
 def test_keys_are_equal_exactly_when_contents_are(first: set[str], second: set[str], name: str) -> None:
     one = {field: OTHER_SETUP[field] for field in sorted(first)}

@@ -17,6 +17,7 @@ from random_search import examples
 from scipy.stats import chi2, dunnett, multivariate_t
 from scipy.stats import t as student
 
+from mmad.analysis.comparison import plan_words
 from mmad.base.errors import EvaluationError
 from mmad.base.records import GroundTruth
 from mmad.evaluation.differences import (
@@ -259,7 +260,7 @@ def test_a_finding_that_one_patient_has_stays_in_the_list_that_is_averaged() -> 
 
 
 @given(st.integers(0, 2**31), st.floats(-0.2, 0.2), st.integers(2, 5), st.integers(1, 4))
-@examples(40)
+@examples(20)
 def test_interval_p_and_verdict_agree(seed: int, shift: float, seeds: int, pairs: int) -> None:
     rng = np.random.default_rng(seed)
     family = []
@@ -282,7 +283,7 @@ def test_interval_p_and_verdict_agree(seed: int, shift: float, seeds: int, pairs
 
 
 @given(st.integers(0, 2**31), st.floats(-0.05, 0.05), st.integers(1, 3), st.sampled_from([20, 39, 50, 199, 999]))
-@examples(40)
+@examples(20)
 def test_of_one_seed_interval_and_p_agree(seed: int, shift: float, pairs: int, resamples: int) -> None:
     rng = np.random.default_rng(seed)
     family = []
@@ -468,6 +469,21 @@ def test_a_plan_is_for_an_effect_named_beforehand() -> None:
     assert plans(known(0.02**2, 0.01**2), effects=(0.02,))[0].number is None  # these patients would not show it
     assert plans(known(0.02**2, 0.0, freedom=8)) == ()
     assert plans(known(None, 0.03**2, count=1, people=9)) == ()
+
+
+@pytest.mark.parametrize(
+    ("patients", "said"),
+    [
+        (0.0060, "81 seeds [48 to 168]"),
+        (0.0070, "612 seeds [358 to over 1,000]"),
+        (0.0071, "over 1,000 seeds: more patients are needed"),
+        (0.00707, "over 1,000 seeds [719 to over 1,000]: more patients are needed"),
+    ],
+)
+def test_a_plan_says_when_seeds_alone_are_not_enough(patients: float, said: str) -> None:
+    assert plan_words(known(0.02**2, patients**2), (0.02,)) == [
+        f"A study to show a true difference of 0.02 at 80 % power: {said}"
+    ]
 
 
 def test_the_plan_of_two_networks_is_of_patients() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import children_of
 
 from mmad.base.records import EpochRecord, Metric, RunRecord
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
@@ -109,11 +110,8 @@ class Bench:
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The living children of ``process``."""
-    try:
-        return [child for child in psutil.Process(process.pid).children() if child.is_running()]
-    except psutil.NoSuchProcess:
-        return []
+    """The living workers that the command ``process`` started."""
+    return children_of(process.pid)
 
 
 @pytest.fixture

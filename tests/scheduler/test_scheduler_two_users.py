@@ -42,7 +42,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def mmad(user: int, *words: str, folder: Path, umask: int = 0o002) -> tuple[int, str]:
     """What ``user`` is answered: the exit code, and what was said on stderr."""
     program = [*become(user), sys.executable, "-m", "mmad", *words]
-    said = subprocess.run(program, cwd=folder, umask=umask, capture_output=True, text=True, timeout=300, check=False)
+    own = {name: value for name, value in os.environ.items() if name != "WARM"}  # what is forked has another user
+    said = subprocess.run(
+        program, cwd=folder, env=own, umask=umask, capture_output=True, text=True, timeout=300, check=False
+    )
     return said.returncode, said.stderr
 
 

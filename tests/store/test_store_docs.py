@@ -99,6 +99,7 @@ def test_recipes_say_what_they_promise(several: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_python_examples_run_one_after_the_other(folder: Path) -> None:
     program = "\n".join(blocks("python"))
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
@@ -107,6 +108,7 @@ def test_python_examples_run_one_after_the_other(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.split("\n")[0][:40])
 def test_shell_examples_run_one_after_the_other(folder: Path, block: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

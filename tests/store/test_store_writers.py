@@ -45,6 +45,7 @@ def count(database: Database, table: schema.Table) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_eight_writers_at_once_lose_no_row(address: str) -> None:
     with Store.open(address) as store:
         seeds = RUNS // len(samples.ARMS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -88,6 +86,12 @@ def in_one_process(dataset: DataSet, folder: Path, epochs: int) -> tuple[dict[st
     return model.state_dict(), loss / sum(len(batch.positions) for batch in batches)
 
 
+def other_ranks() -> list[psutil.Process]:
+    """The living processes of ranks that this process started."""
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "mmad.training.rank_process" in child.cmdline()]
+
+
 class Watching(Notes):
     """A recorder that does something at a training step."""
 
@@ -98,8 +102,8 @@ class Watching(Notes):
     def progress(self, progress: Progress) -> None:
         super().progress(progress)
         if self.kill and progress.phase == "train" and self.steps == self.at:
-            for rank in psutil.Process().children():
-                os.kill(rank.pid, signal.SIGKILL)
+            for rank in other_ranks():
+                rank.kill()
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -111,11 +115,11 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(autouse=True)
 def no_process_is_left() -> Iterator[None]:
     yield
-    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    assert not [child for child in alive if "mmad.training.rank_process" in child.cmdline()]
+    assert not other_ranks()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_two_processes_train_as_one_and_resume_to_the_bit(dataset: DataSet, tmp_path: Path) -> None:
     spec = specification(dataset, 2, **FIELDS)
     whole, parts = Notes(), Watching(4, kill=True)

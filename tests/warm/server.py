@@ -1,13 +1,14 @@
-"""A process with torch imported, of which others are forked: ``server.py SOCKET``, until its standard input ends.
+"""A process with torch and mmad imported, of which others are forked: ``server.py SOCKET``, until its input ends.
 
-Workers, ``mmad`` and programs that import mmad so begin at once in place of importing for up to four seconds. Each is
-a process of its own; whoever asked for it (``sitecustomize``) stands for it in its parent's eyes: it ends as the other
-does, and when it is killed, so is the other.
+Workers, ``mmad`` and programs that import mmad so begin at once in place of importing for up to five seconds. Each is
+a process of its own; whoever asked for it (``sitecustomize``) stands for it in its parent's eyes: it passes signals on,
+it ends as the other does, and when it is killed, so is the other. The file ``SOCKET.PID`` holds the other's number.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import marshal
@@ -21,15 +22,15 @@ import sys
 import threading
 from typing import NoReturn
 
+import alembic.command  # noqa: F401  # a new database calls it
 import torch._dynamo  # noqa: F401  # an optimiser's first call imports it
 
-import mmad.cli
-import mmad.report.writers.html
-import mmad.scheduler.worker
-import mmad.training.trainer
+import mmad
 
-for _module in pkgutil.iter_modules(mmad.cli.__path__):
-    importlib.import_module(f"mmad.cli.{_module.name}")
+for _module in pkgutil.walk_packages(mmad.__path__, "mmad."):
+    if "migrations" not in _module.name and _module.name != "mmad.__main__":
+        with contextlib.suppress(ModuleNotFoundError):  # of an extra that is not installed
+            importlib.import_module(_module.name)
 
 
 def serve(place: str) -> None:
@@ -51,16 +52,22 @@ def serve(place: str) -> None:
             if key.fileobj is listener:
                 client, _ = listener.accept()
                 words, descriptors, _, _ = socket.recv_fds(client, 1 << 20, 3)
+                if not words:  # killed before it asked
+                    client.close()
+                    continue
                 if (pid := os.fork()) == 0:
                     begin(*marshal.loads(words), descriptors)
+                with contextlib.suppress(OSError):  # killed since
+                    client.send(str(pid).encode())
                 for descriptor in (descriptors[0], *descriptors[2:]):
                     os.close(descriptor)
                 clients[pid], outputs[pid] = client, descriptors[1]
                 ready.register(client, selectors.EVENT_READ, pid)
                 ready.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
-            elif isinstance(key.fileobj, socket.socket):  # killed
-                ready.unregister(key.fileobj)
-                os.kill(key.data, signal.SIGKILL)
+            elif isinstance(key.fileobj, socket.socket):
+                if key.data in clients:  # killed before the other ended
+                    ready.unregister(key.fileobj)
+                    os.kill(key.data, signal.SIGKILL)
             else:
                 client = clients.pop(key.data)
                 _, status = os.waitpid(key.data, 0)
@@ -69,17 +76,22 @@ def serve(place: str) -> None:
                 os.close(key.fd)
                 if client in ready.get_map():
                     ready.unregister(client)
-                    client.send(str(status).encode())
+                    with contextlib.suppress(OSError):
+                        client.send(str(status).encode())
                 client.close()
 
 
-def begin(program: list[str], folder: str, environment: dict[str, str], descriptors: list[int]) -> NoReturn:
+def begin(
+    program: list[str], folder: str, environment: dict[str, str], cores: set[int], descriptors: list[int]
+) -> NoReturn:
     """Be the program of this command line."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     os.closerange(3, 1 << 16)
     os.setsid()
     os.chdir(folder)
+    if cores:
+        os.sched_setaffinity(0, cores)
     os.environ.clear()
     os.environ.update(environment)
     del sys.path[0]
@@ -93,7 +105,7 @@ def begin(program: list[str], folder: str, environment: dict[str, str], descript
                 sys.path.insert(0, "")
                 sys.argv = ["-c", *words]
                 exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
-            case ["-P", "-m", module, *words]:
+            case ["-P", "-m", module, *words] | ["-m", module, *words]:
                 sys.argv = [module, *words]
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
             case [script, *words]:
