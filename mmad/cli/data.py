@@ -579,14 +579,15 @@ def _check_json(folder: Path, audit: Audit, fixed: Fixed | None) -> dict[str, An
 
 
 def _show(folder: Path, audit: Audit) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
     from mmad.base.terminal import TerminalColumn, fitted_table
 
     out = console(width=160)
-    if audit.findings:
-        columns = [TerminalColumn(), TerminalColumn("code", wraps=True)]
-        columns += [TerminalColumn("what, and what to do about it", wraps=True), TerminalColumn("studies", wraps=True)]
-        rows = [[f.level, f.code, f"{f.where}: {f.what}\n→ {f.hint}", _rows(f)] for f in audit.findings]
-        out.print(fitted_table(columns, rows, out.width))
+    for found in audit.findings:
+        out.print(Text(f"{found.level}: {found.code}: {found.where}: {found.what}{_rows(found)}"))
+        out.print(Padding(Text(f"→ {found.hint}"), (0, 0, 0, 2)))
     heads = ("label", "boxes", "studies", "small", "medium", "large")
     columns = [TerminalColumn(head, wraps=head == "label", right=head != "label") for head in heads]
     for split in audit.splits:
@@ -600,8 +601,10 @@ def _show(folder: Path, audit: Audit) -> None:
 
 
 def _rows(found: AuditIssue) -> str:
+    if not found.rows or all(row in found.what for row in found.rows):
+        return ""
     more = found.count - len(found.rows)
-    return ", ".join(found.rows) + (f" and {more} more" if found.rows and more > 0 else "")
+    return f" ({', '.join(found.rows)}{f' and {more} more' if more > 0 else ''})"
 
 
 def _show_fixed(fixed: Fixed) -> None:
