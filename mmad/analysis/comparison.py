@@ -720,9 +720,9 @@ class Comparison:
         """Which clinical columns were measured after the image, or nobody knows when; nothing where all are known."""
         found = [one.data_file.measured_late(one.run) for pair in self.pairs for one in pair]
         after, unknown = (tuple(dict.fromkeys(name for each in found for name in each[n])) for n in (0, 1))
-        words = [f"measured after the image: {_listed(after)}"] if after else []
-        words += [f"not known when measured: {_listed(unknown)}"] if unknown else []
-        return f"Clinical columns {'; '.join(words)}." if words else ""
+        words = [f"Clinical columns measured after the image: {_listed(after)}."] if after else []
+        words += [f"Clinical columns measured at an unknown time: {_listed(unknown)}."] if unknown else []
+        return " ".join(words)
 
     @property
     def conditions(self) -> dict[str, str]:
