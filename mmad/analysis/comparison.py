@@ -800,7 +800,7 @@ def compare(
         names: what the arms are called.
         file: the ablation that both are of, which may vary conditions by design; None where they have none in common.
         setting: that both are of, where it is one.
-        kind: of the checkpoints; left out: best-AP ones where every run keeps one, else final ones for all of them.
+        kind: of the checkpoints; default: best-AP ones where every run keeps one, else final ones for all of them.
         split: on which they are compared.
         by_seed: pair runs of equal seed and replicate; else the first of each, whatever their seeds.
     """
@@ -1481,7 +1481,7 @@ def spread_words(difference: Difference) -> str:
         return ""
     return (
         f"{difference.seed_share:.0%} of the spread lies between the {plural(difference.seeds, 'seed')}; "
-        f"of these very networks, over patients alone, p is {p_value(difference.p_patients)}"
+        f"for these networks alone, over patients, p is {p_value(difference.p_patients)}"
     ).replace("%", " %", 1)
 
 

@@ -79,7 +79,7 @@ def _register_reflacx(data: typer.Typer) -> None:
         ] = 0,
         labels: Annotated[
             str | None,
-            typer.Option("--labels", metavar="A,B", help="Findings, in order; left out: the log's five."),
+            typer.Option("--labels", metavar="A,B", help="Findings, in order; default: the log's five."),
         ] = None,
         phases: Annotated[
             str, typer.Option("--phases", metavar="1,2,3", help="Phases of REFLACX to take readings from.")
@@ -95,7 +95,7 @@ def _register_reflacx(data: typer.Typer) -> None:
             typer.Option(
                 "--discarded",
                 metavar="drop|keep",
-                help="Readings whose eye tracking was discarded; left out: kept in the mode full alone, as the log.",
+                help="Readings whose eye tracking was discarded; default: kept in the mode full alone, as the log.",
             ),
         ] = None,
         images: Annotated[
@@ -192,13 +192,16 @@ def _json(built: Built) -> dict[str, Any]:
 NumericOption = Annotated[
     str | None,
     typer.Option(
-        "--numeric", metavar="A,B", help="Columns of numbers; left out: by name and content.", show_default=False
+        "--numeric", metavar="A,B", help="Columns of numbers; default: chosen by name and content.", show_default=False
     ),
 ]
 CategoricalOption = Annotated[
     str | None,
     typer.Option(
-        "--categorical", metavar="A,B", help="Columns of words; left out: by name and content.", show_default=False
+        "--categorical",
+        metavar="A,B",
+        help="Columns of words; default: chosen by name and content.",
+        show_default=False,
     ),
 ]
 IgnoreOption = Annotated[
@@ -222,7 +225,7 @@ BitsOption = Annotated[
     typer.Option(
         "--bits",
         metavar="N",
-        help="Bits that images of more than 8 use, such as 12; left out: those of the highest value of all.",
+        help="Bits that images of more than 8 use, such as 12; default: those of the highest value of all.",
         show_default=False,
     ),
 ]
@@ -256,8 +259,8 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
-        name: Annotated[str | None, typer.Option("--name", help="Name; left out: the folder's.")] = None,
-        licence: Annotated[str | None, typer.Option("--licence", help="Licence; left out: all in the sources.")] = None,
+        name: Annotated[str | None, typer.Option("--name", help="Name; default: the folder's.")] = None,
+        licence: Annotated[str | None, typer.Option("--licence", help="Licence; default: all in the sources.")] = None,
         subjects: Annotated[
             str, typer.Option("--subjects", metavar="FILE", help="One row per image.")
         ] = "subjects.csv",
@@ -284,7 +287,7 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 "--box-format",
                 metavar="xyxy|xywh|cxcywh|relative-…",
                 help="What the four columns are: corners; corner, width, height; centre, width, height; relative-xyxy, "
-                "relative-xywh, relative-cxcywh: shares of the image. Left out: what their names say.",
+                "relative-xywh, relative-cxcywh: shares of the image. Default: what their names say.",
                 show_default=False,
             ),
         ] = None,
@@ -447,8 +450,8 @@ def _register_import_coco(importing: typer.Typer) -> None:
         dicom_header: DicomHeaderOption = False,
         bits: BitsOption = None,
         label: LabelOption = None,
-        name: Annotated[str | None, typer.Option("--name", help="Name; left out: the file's.")] = None,
-        licence: Annotated[str | None, typer.Option("--licence", help="Licence; left out: the file's.")] = None,
+        name: Annotated[str | None, typer.Option("--name", help="Name; default: the file's.")] = None,
+        licence: Annotated[str | None, typer.Option("--licence", help="Licence; default: the file's.")] = None,
         box_size: BoxSizeOption = None,
     ) -> None:
         """Import a COCO detection file with its images.
@@ -744,7 +747,7 @@ def _register_show(data: typer.Typer) -> None:
     def show(
         folder: FolderArgument,
         studies: Annotated[
-            list[str] | None, typer.Argument(metavar="STUDY...", help="Ids; left out: spread over all.")
+            list[str] | None, typer.Argument(metavar="STUDY...", help="Ids; default: spread over all.")
         ] = None,
         out: Annotated[
             Path, typer.Option("--out", metavar="FILE", help="Ends with .png or .html; is replaced.")

@@ -118,20 +118,23 @@ def plan(
         typer.Option(
             "--pilot",
             metavar="ABLATION",
-            help="Of --power: whose finished pairs say how far seeds and patients vary; left out: the file's own.",
+            help="Of --power: whose finished pairs say how far seeds and patients vary; default: the file's own.",
             show_default=False,
         ),
     ] = None,
     seed_sd: Annotated[
         float | None,
         typer.Option(
-            "--seed-sd", metavar="AP", help="Of --power: sd of a difference between seeds.", show_default=False
+            "--seed-sd",
+            metavar="AP",
+            help="Of --power: standard deviation of the difference between seeds.",
+            show_default=False,
         ),
     ] = None,
     patient_error: Annotated[
         float | None,
         typer.Option(
-            "--patient-error", metavar="AP", help="Of --power: standard error by --patients.", show_default=False
+            "--patient-error", metavar="AP", help="Of --power: standard error over --patients.", show_default=False
         ),
     ] = None,
     patients: Annotated[
@@ -638,7 +641,7 @@ def params(
             min=1,
             max=100_000,
             metavar="N",
-            help="Boxes that the heads' cost is counted for; left out: the setup's rpn_post_nms_top_n_test.",
+            help="Boxes that the heads' cost is counted for; default: the setup's rpn_post_nms_top_n_test.",
             show_default=False,
         ),
     ] = None,

@@ -278,7 +278,9 @@ def test_a_hypothesis_is_planned_before_training(call_mmad: Call, tmp_path: Path
     assert (
         "Goal: equivalence, CXR+Clinical against CXR in default; alpha 0.05, power 0.8, 12 seeds, 1 pair" in called.out
     )
-    assert "To show 0.1: seeds with 150 patients 7; patients with 12 seeds 65; power as planned 0.96" in called.out
+    assert (
+        "To show 0.1: seeds (with 150 patients): 7; patients (with 12 seeds): 65; power as planned: 0.96" in called.out
+    )
     (plain,) = json.loads(call_mmad("plan", "alike.toml", "--power", *stated, "--json").out)
     assert (plain["ablation"], plain["hypothesis"]["margin"]) == ("alike", 0.1)
     assert plain["smallest"]["value"] == pytest.approx(0.077, abs=0.001)
