@@ -128,7 +128,7 @@ studies, external, interactions, note}], "refused": [{setting, reference, other,
 
 def compare(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN_A RUN_B]", help="The reference, then the other; or an ablation.")
+        list[str] | None, typer.Argument(metavar="RUN_A RUN_B", help="The reference, then the other; or an ablation.")
     ] = None,
     ablation: Annotated[
         str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.", show_default=False)
@@ -334,7 +334,7 @@ high, patients}.
 def evaluate(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
+        typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
     ],
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,

@@ -519,7 +519,7 @@ def _import_lines(made: CocoImport) -> list[str]:
     """What was made, what was left out, and how the table was joined."""
     lines = [made_line(made.dataset)]
     if made.crowds:
-        lines.append(f"left out: {made.crowds} crowd regions")
+        lines.append(f"left out: {plural(made.crowds, 'crowd region')}")
     if made.outlined:
         lines.append(f"drawn around polygons: {made.outlined} boxes")
     if made.joined is not None:
@@ -721,7 +721,8 @@ def _register_info(data: typer.Typer) -> None:
         for split in summary.splits:
             typer.echo(f"{split.split:5}  {split.studies} studies of {split.patients} patients, {split.boxes} boxes")
             for label in split.labels:
-                typer.echo(f"       {label.label}: {label.boxes} boxes in {label.studies} studies")
+                boxes, studies = plural(label.boxes, "box", "boxes"), plural(label.studies, "study", "studies")
+                typer.echo(f"       {label.label}: {boxes} in {studies}")
         whole = sum(split.studies for split in summary.splits)
         for column in summary.columns:
             kind = f"[{column.unit}]" if column.low is not None else "/".join(column.values)
@@ -747,7 +748,7 @@ def _register_show(data: typer.Typer) -> None:
     def show(
         folder: FolderArgument,
         studies: Annotated[
-            list[str] | None, typer.Argument(metavar="STUDY...", help="Ids; default: spread over all.")
+            list[str] | None, typer.Argument(metavar="STUDY", help="Ids; default: spread over all.")
         ] = None,
         out: Annotated[
             Path, typer.Option("--out", metavar="FILE", help="Ends with .png or .html; is replaced.")

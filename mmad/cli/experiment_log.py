@@ -372,7 +372,7 @@ def _entry_line(log: str, entry: LogEntry) -> str:
 
 
 def check(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A log that need not be imported.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A log that need not be imported.")] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:

@@ -281,7 +281,7 @@ def runs_per_gpu(word: str) -> int | None:
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.", show_default=False
+        metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.", show_default=False
     ),
 ]
 CheckpointOption = Annotated[

@@ -76,7 +76,7 @@ class Plan:
 
 def plan(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Ablation files.")],
     data: DataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     overrides: SetOption = None,
@@ -621,7 +621,7 @@ class CountedSetup:
 
 def params(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An ablation file.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An ablation file.")] = None,
     entry: Annotated[
         str | None,
         typer.Option("--entry", metavar="ID", help="An entry of the documented log, such as e030.", show_default=False),
@@ -858,7 +858,7 @@ def _compare_documented(json: bool) -> int:
 
 
 def weights(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="List only what this file needs.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="List only what this file needs.")] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch what is missing (loads torch).")] = False,
     weights_dir: WeightsDirOption = None,
     json: JsonOption = False,

@@ -29,7 +29,7 @@ def report(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ABLATION]...", help="Only these; default: all.", show_default=False),
+        typer.Argument(metavar="ABLATION", help="Only these; default: all.", show_default=False),
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
     md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
