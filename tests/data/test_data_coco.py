@@ -160,7 +160,7 @@ def test_the_commands(call_mmad: Callable[..., Any], tiny: Path, tmp_path: Path)
     words = ["data", "import", "coco", file, "--images", pics]
     made = call_mmad(*words, "--out", tmp_path / "out", "--clinical", tmp_path / "t.csv", "--on", "who")
     assert made.out.splitlines()[-3:] == [
-        "left out: 1 crowd regions",
+        "left out: 1 crowd region",
         "drawn around polygons: 1 boxes",
         f"{tmp_path / 't.csv'}: joined on file name without its ending, 2 of 4 images have a row, 1 rows name no image",
     ]
