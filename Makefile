@@ -49,10 +49,10 @@ demo: $(READY) ## Train a pair on the embedded data set and write reports/index.
 test: $(READY) ## Run every test (JOBS=2 processes)
 	@$(BIN)/python -m pytest $(SPREAD)
 
-test-fast: $(READY) ## Run the tests that take less than a second each
+test-fast: $(READY) ## Run the tests that take less than a third of a second each
 	@$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
-test-long: $(READY) ## Search with random examples: others each time, and ten times as many
+test-long: $(READY) ## Search with random examples: others each time, and twenty times as many
 	@$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=long --timeout=1800
 
 test-versions: $(READY) ## Run test-fast with the oldest and newest dependencies on every Python that is here

@@ -100,7 +100,7 @@ def loader(dataset: DataSet, rounds: int) -> None:
     encoder = ClinicalEncoder.fit(dataset, dataset.columns())
     studies = Studies(dataset, SIDE, encoder)
     for size in (4, 32):
-        batches = training_batches(dataset, SIDE, encoder, batch_size=size, seed=0, studies=studies)
+        batches = training_batches(dataset, studies, batch_size=size, seed=0)
         images = len(dataset.split("train"))
         rate = images / median(3 * rounds, lambda b=batches: timed(lambda: list(b.epoch(1))))
         print(f"loader: batches of {size:2} at {SIDE} px {rate:10.0f} images/s")
@@ -111,7 +111,7 @@ def epoch(dataset: DataSet, rounds: int) -> None:
     setup = ModelSetup(pretrained=False)  # the cheapest step, so that what stands around it shows most
     encoder = ClinicalEncoder.fit(dataset, dataset.columns())
     studies = Studies(dataset, SIDE, encoder)
-    batches = training_batches(dataset, SIDE, encoder, batch_size=setup.batch_size, seed=0, studies=studies)
+    batches = training_batches(dataset, studies, batch_size=setup.batch_size, seed=0)
     held = list(batches.epoch(1))
     sides = {
         "bare steps": partial(_bare, setup, dataset, held),
@@ -200,7 +200,7 @@ def load(root: Path, step: str) -> None:
         image_cache(dataset, 64)
     elif step == "loader":
         encoder = ClinicalEncoder.fit(dataset, dataset.columns())
-        for _ in training_batches(dataset, 64, encoder, batch_size=32, seed=0).epoch(1):
+        for _ in training_batches(dataset, Studies(dataset, 64, encoder), batch_size=32, seed=0).epoch(1):
             pass
     else:
         audit_folder(root)

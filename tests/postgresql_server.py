@@ -53,6 +53,7 @@ class Server:
             for path in (self.folder, secret):
                 os.chown(path, account.pw_uid, account.pw_gid)
         self._data = str(self.folder / "data")
+        self._lasting: Any = None
         account_words = ("--username", USER, "--auth", "scram-sha-256", "--pwfile", str(secret))
         self._run("initdb", "--no-sync", "--encoding", "UTF8", "--locale", "C.UTF-8", *account_words, "-D", self._data)
         self.start()
@@ -77,6 +78,8 @@ class Server:
 
     def remove(self) -> None:
         """Ends the server and removes its data."""
+        if self._lasting is not None:
+            self._lasting.close()
         with contextlib.suppress(subprocess.CalledProcessError):
             self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -84,24 +87,37 @@ class Server:
     @contextlib.contextmanager
     def connected(self, name: str = NAME) -> Iterator[Any]:
         """A bare connection that commits every statement."""
+        with self._connect(name) as connection:
+            yield connection
+
+    def _connect(self, name: str) -> Any:
         import psycopg
 
-        with psycopg.connect(
+        return psycopg.connect(
             host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=name, autocommit=True
-        ) as connection:
-            yield connection
+        )
 
     @contextlib.contextmanager
     def schema(self, name: str) -> Iterator[str]:
         """The URL of an empty schema of its own, which is dropped in the end."""
-        with self.connected() as connection:
-            connection.execute(f"CREATE SCHEMA {name}")
+        self._execute(f"CREATE SCHEMA {name}")
         try:
             yield f"{self.url}?options=-csearch_path%3D{name}"
         finally:
-            with self.connected() as connection:
-                connection.execute("SET client_min_messages = warning")
-                connection.execute(f"DROP SCHEMA {name} CASCADE")
+            self._execute(f"SET client_min_messages = warning; DROP SCHEMA {name} CASCADE")
+
+    def _execute(self, statements: str) -> None:
+        """By a connection that lasts, and by a new one where the server ended that."""
+        import psycopg
+
+        if self._lasting is not None:
+            try:
+                self._lasting.execute(statements)
+                return
+            except psycopg.OperationalError:
+                self._lasting.close()
+        self._lasting = self._connect(NAME)
+        self._lasting.execute(statements)
 
     def _run(self, program: str, *words: str) -> None:
         # not captured: the server would keep the pipe open

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from hypothesis import settings
 
+#: Of a search that names no number, in ``make test``.
+FEW = 50
+
 
 def examples(number: int) -> settings:
     """Look at ``number`` examples, and in the same measure at more where the profile looks at more."""
-    return settings(max_examples=number * settings.default.max_examples // 100)
+    return settings(max_examples=number * settings.default.max_examples // FEW)

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import mmad
 
 ROOT = Path(mmad.__file__).parent
@@ -26,6 +28,7 @@ def names(file: Path) -> Iterator[tuple[str, str]]:
                     yield target.id, ast.unparse(node.value)
 
 
+@pytest.mark.slow
 def test_no_class_name_stands_for_two_things() -> None:
     meanings: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(ROOT.rglob("*.py")):

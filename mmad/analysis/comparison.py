@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
+from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, by_fold, fold_of, protocol_of, setting_of
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.formatting import (
     DASH,
@@ -32,7 +32,16 @@ from mmad.base.formatting import (
     short_key,
     signed,
 )
-from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
+from mmad.base.records import (
+    KEPT_KINDS,
+    KIND_WORDS,
+    AblationRecord,
+    CheckpointKind,
+    MemberRecord,
+    RunRecord,
+    Split,
+    differing_versions,
+)
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol, without_fold
@@ -380,6 +389,20 @@ class ExternalDifference:
 
 
 @dataclass(frozen=True)
+class ReaderDifference:
+    """A comparison with the boxes of ``reader`` alone as the reference, on the images that they read.
+
+    ``left_out`` counts the images that they did not read; ``sample`` and ``difference`` are None where ``why`` says so.
+    """
+
+    reader: str
+    left_out: int
+    sample: PairSample | FoldedSample | None = None
+    difference: Difference | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class PairStatistics:
     """Intervals and tests of a comparison; ``difference`` is as one of all pairs of the ablation, ``sample`` cached.
 
@@ -397,6 +420,8 @@ class PairStatistics:
     late_fusion: MeanDifference | str | None = None
     external: tuple[ExternalDifference, ...] = ()
     interactions: tuple[Interaction, ...] = ()
+    by_reader: tuple[ReaderDifference, ...] = ()
+    merged: int = 0  # images whose several readings are one reference, where readers were asked for
     why: str = ""
 
 
@@ -671,11 +696,42 @@ class Comparison:
         return () if self.judgement is None else self.judgement.reasons
 
     @functools.cached_property
+    def under_readers(self) -> tuple[ReaderVerdict, ...]:
+        """The verdict with the boxes of each reader alone as the reference; empty where nobody asked."""
+        found = PairStatistics() if self.statistics is None else self.statistics
+        return tuple(self._under(one, found.difference) for one in found.by_reader)
+
+    def _under(self, one: ReaderDifference, merged: Difference | None) -> ReaderVerdict:
+        found, own = one.difference, replace(self, statistics=PairStatistics(difference=one.difference, why=one.why))
+        return ReaderVerdict(
+            one.reader,
+            one.sample,
+            found,
+            one.left_out,
+            own.verdict,
+            direction(found.ap.value) == direction(merged.ap.value) if found and merged else None,
+            own.verdict == self.verdict,
+            one.why,
+        )
+
+    @property
+    def readers_line(self) -> str:
+        """Under how many readers sign and verdict are the same; nothing where nobody asked."""
+        found = self.under_readers
+        if not found:
+            return ""
+        count = plural(len(found), "reader")
+        signs, verdicts = sum(bool(one.sign_holds) for one in found), sum(one.verdict_holds for one in found)
+        return (
+            f"The sign of the difference is the same under {signs} of {count}, the verdict ({self.verdict}) under "
+            f"{verdicts}."
+        )
+
+    @functools.cached_property
     def by_checkpoint(self) -> dict[CheckpointKind, float]:
         """The mean difference in test AP by each kind of checkpoint that all runs have."""
-        kinds: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
         found = {}
-        for kind in kinds:
+        for kind in KEPT_KINDS:
             means = self._means(kind, "test_ap").difference
             if means is not None and means.n == len(self._by_fold):
                 found[kind] = means.mean
@@ -854,8 +910,7 @@ def _primary_kind(file: AblationRecord | None, runs: Sequence[ComparedRun]) -> C
     """The kind that the file registered, where its runs keep one; else as ``compared_kind``."""
     found = compared_kind(runs)
     content = file.registrations[-1].content if file is not None and file.registrations else None
-    kinds: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
-    registered = next((kind for kind in kinds if content is not None and content.get("checkpoint") == kind), found)
+    registered = next((kind for kind in KEPT_KINDS if content is not None and content.get("checkpoint") == kind), found)
     return registered if found == "best_ap" else found
 
 
@@ -1129,8 +1184,9 @@ def require_comparable(targets: Sequence[EvaluationTarget], by_design: Iterable[
 
 
 def conditions_of(target: EvaluationTarget) -> Conditions:
-    """The conditions of a target."""
-    return Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split)
+    """The conditions of a target; on other data, and of an ensemble of several folds, its fold is none."""
+    found = Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split)
+    return found if target.outside is None and len(by_fold(target.seeds)) < 2 else replace(found, fold=None)
 
 
 # Means over seeds.
@@ -1159,9 +1215,39 @@ def seed_mean(values: Sequence[float]) -> SeedMean | None:
 Word = Literal["higher", "lower", "equivalent", "not inferior", "not settled", "no verdict"]
 #: Seeds up to which a verdict says that they are few.
 FEW_SEEDS = 4
+
+
+@dataclass(frozen=True)
+class ReaderVerdict:
+    """What a comparison says with one reader's boxes as the reference.
+
+    ``left_out`` counts the images that the reader did not read. ``sign_holds`` and ``verdict_holds`` say whether the
+    difference has the same sign, and the same verdict, as with the boxes of all readers; ``difference`` is None, and
+    the sign unknown, where ``why`` says so.
+    """
+
+    reader: str
+    sample: PairSample | FoldedSample | None
+    difference: Difference | None
+    left_out: int
+    verdict: str
+    sign_holds: bool | None
+    verdict_holds: bool
+    why: str
+
+    @property
+    def arms(self) -> tuple[float, float]:
+        """AP of the reference and of the other arm, the mean over seeds and folds; NaN without a sample."""
+        if self.sample is None:
+            return math.nan, math.nan
+        parts = self.sample.folds if isinstance(self.sample, FoldedSample) else (self.sample,)
+        reference, other = ([statistics.fmean(getattr(one, side)) for one in parts] for side in ("reference", "other"))
+        return statistics.fmean(reference), statistics.fmean(other)
+
+
 #: So many clinical columns are named.
 _NAMED = 3
-_KINDS: Mapping[str, str] = {"best_ap": "best-AP", "best_ar": "best-AR", "final": "final"}
+_KINDS = {kind: words.replace(" ", "-") for kind, words in KIND_WORDS.items()}
 
 
 @dataclass(frozen=True)
@@ -1353,6 +1439,12 @@ def _of_folds(found: Comparison, difference: Difference) -> Verdict:
 FOLDS = (
     "Folds share training patients, so no estimate of this variance is unbiased; it is corrected as Nadeau and Bengio "
     "(2003) do."
+)
+
+#: What is said of an interval over folds on an external data set.
+OUTSIDE_FOLDS = (
+    "Over folds the patients are common, and the interval is over training sets of this size, seeds and patients; it "
+    "allows for all training patients that two folds share."
 )
 
 

@@ -27,6 +27,7 @@ from mmad.base.records import (
     Split,
 )
 from mmad.config.protocol import EvaluationProtocol
+from mmad.config.runs import TRIALS
 from mmad.data.audit.findings import MARK
 from mmad.store.lookup import CheckpointFigures, MemberResults, ablation_called, epochs_asked, results_under
 
@@ -152,13 +153,15 @@ class MemberFrame:
 class AblationFrame:
     """A family of settings and its members, in the file's order; ``first_epochs``: when each run had its first.
 
-    ``seen`` are the members that show test figures of what the file registered.
+    ``seen`` are the members that show test figures of what the file registered. Of trials, ``tuned`` is the setup that
+    the runs of each setting and arm have.
     """
 
     record: AblationRecord
     members: tuple[MemberFrame, ...]
     first_epochs: Mapping[str, datetime] = field(default_factory=dict)
     seen: tuple[MemberRecord, ...] = ()
+    tuned: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -249,7 +252,12 @@ def load_records(source: ReportSource, names: Sequence[str] = (), data: Path | N
         AblationFrame(
             a,
             tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs),
-            seen=members_seen(everything, a.name),
+            seen=(seen := members_seen(everything, a.name)),
+            tuned={
+                (m.setting, m.arm): records[m.key].setup
+                for m in seen
+                if a.name.endswith(TRIALS) and m.ablation != a.name and m.key in records
+            },
         )
         for a in ablations
     )

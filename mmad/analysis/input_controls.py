@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mmad.analysis.cache import cached, read_cached
+from mmad.analysis.subgroups import columns_of, levels_digest
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import decimal
 from mmad.base.records import AnalysisRecord, Detections
 from mmad.config.messages import no_such
 from mmad.data.clinical import Mechanism
+from mmad.data.flow import ACQUISITION
 from mmad.evaluation.agreement import Drop, drop
 from mmad.evaluation.detections_file import version_of
 from mmad.evaluation.matching import Matched
@@ -70,11 +72,14 @@ def alterations(detections: DetectionStore, target: EvaluationTarget) -> list[Al
     return [*(Alteration("column", name) for name in names), Alteration("records"), image]
 
 
-def missing_alterations(target: EvaluationTarget, words: str, shares: Sequence[float] = SHARES) -> list[Alteration]:
+def missing_alterations(
+    detections: DetectionStore, target: EvaluationTarget, words: str, shares: Sequence[float] = SHARES
+) -> list[Alteration]:
     """Missing values by the mechanisms that ``words`` name (``all``, or some with commas), for every share.
 
     Raises:
-        EvaluationError: an unknown mechanism, a share that is none, or a run that reads no clinical data.
+        EvaluationError: an unknown mechanism, a share that is none, a run that reads no clinical data, or a data set
+            that knows no view.
     """
     if unclinical([target]):
         hint = "name a run with use_clinical = true"
@@ -84,6 +89,11 @@ def missing_alterations(target: EvaluationTarget, words: str, shares: Sequence[f
         if name not in get_args(Mechanism):
             hint = f"all, or some of {', '.join(get_args(Mechanism))}"
             raise EvaluationError(no_such("mechanism", name, get_args(Mechanism)), where="missing", hint=hint)
+    if "view" in names and "view" not in columns_of(detections.dataset(target.run)):
+        if words != "all":
+            hint = f"add {ACQUISITION} with a column view to the data set, or leave it out"
+            raise EvaluationError("no view is known by which values could be missing", where="missing", hint=hint)
+        names = tuple(name for name in names if name != "view")
     for share in shares:
         if not 0 < share < 1:
             raise EvaluationError(f"share {share:g}", where="missing", hint="use shares between 0 and 1, such as 0.3")
@@ -134,6 +144,8 @@ def controls_of(
         draws = repeats if alteration.draws else 1
         draws = max(draws, MISSING_DRAWS) if alteration.kind == "missing" else draws
         subject = _subject(target, alteration, draws, options)
+        if alteration.name == "view" and alteration.kind == "missing":
+            subject |= levels_digest(detections, target, ["view"])
 
         def once(number: int = number, alteration: Alteration = alteration, draws: int = draws) -> Drop:
             progress(number, len(asked))
@@ -235,6 +247,7 @@ def meaning(control: Control) -> str:
 MECHANISMS: Mapping[str, str] = {
     "random": "of the values missing at random",
     "column": "of the values missing by another column",
+    "view": "of the values missing by the view",
     "value": "of the values missing by the value itself",
     "columns": "of the columns missing",
     "records": "of the records missing",

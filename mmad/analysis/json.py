@@ -15,14 +15,16 @@ from mmad.analysis.comparison import (
     NotComparable,
     PairAgreement,
     PairStatistics,
+    ReaderVerdict,
     Registration,
     benefits,
     shared_words,
 )
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
+from mmad.analysis.readers import RunReaders
 from mmad.analysis.subgroups import RunSubgroups
-from mmad.analysis.targets import NEVER_THE_ESTIMAND, EvaluationOptions, EvaluationTarget
+from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, by_fold, ensemble_note, setting_of
 from mmad.base.json import to_json_value
 from mmad.data.external import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
@@ -48,6 +50,8 @@ def plain_target(target: EvaluationTarget) -> JsonValue:
     }
     if target.seeds:
         plain |= dict.fromkeys(("key", "seed", "replicate", "documented", "epoch"))
+        if target.member is not None and len(by_fold(target.seeds)) > 1:
+            plain["setting"] = setting_of(target.member, target.run)
     return plain
 
 
@@ -70,12 +74,13 @@ def plain_evaluation(
     masks: MaskFigures | None,
     diagnosis: Diagnosis,
     subgroups: Sequence[RunSubgroups] = (),
+    readers: RunReaders | None = None,
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
     return plain_target(target) | {
         "outside": None if target.outside is None else _outside(target.outside),
-        "ensemble": {"runs": [plain_target(one) for one in target.seeds], "note": NEVER_THE_ESTIMAND}
+        "ensemble": {"runs": [plain_target(one) for one in target.seeds], "note": ensemble_note(target)}
         if target.seeds
         else None,
         "images": measured.images,
@@ -95,6 +100,7 @@ def plain_evaluation(
             for column in subgroups
             for one in column.groups
         ],
+        "readers": to_json_value(readers),
         "coco": None if coco is None else _coco(coco),
         "masks": None if masks is None else _estimate(masks.estimate) | {"coco": _coco(masks.coco)},
     }
@@ -236,7 +242,26 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
             for one in found.external
         ],
         "interactions": to_json_value(found.interactions),
+        "by_reader": [_under_reader(one) for one in comparison.under_readers],
         "note": comparison.note or None,
+    }
+
+
+def _under_reader(found: ReaderVerdict) -> JsonValue:
+    difference = found.difference
+    return {
+        "reader": found.reader,
+        "images": difference and difference.images,
+        "patients": difference and difference.patients,
+        "left_out": found.left_out,
+        **dict(zip(("reference", "other"), to_json_value(found.arms), strict=True)),
+        "ap": difference and _interval(difference.ap),
+        "level": difference and difference.level,
+        "p": difference and to_json_value(difference.p),
+        "verdict": found.verdict,
+        "sign_holds": found.sign_holds,
+        "verdict_holds": found.verdict_holds,
+        "why": found.why or None,
     }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,11 +20,18 @@ import numpy as np
 
 from mmad.analysis.cache import cached
 from mmad.analysis.comparison import MeasuredRun, PairAgreement, require_comparable
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, fold_of, on_validation
+from mmad.analysis.targets import (
+    DetectionStore,
+    EvaluationOptions,
+    EvaluationTarget,
+    by_fold,
+    fold_of,
+    on_validation,
+)
 from mmad.base.errors import EvaluationError
-from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
+from mmad.base.records import AnalysisRecord, CheckpointKind, Detections, EvaluationRecord
 from mmad.config.protocol import Fold
-from mmad.data.folds import held_out_ratio
+from mmad.data.folds import held_out_ratio, shared_training
 from mmad.evaluation import coco
 from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
 from mmad.evaluation.coco import Overlap
@@ -119,9 +126,16 @@ def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]
         "checkpoint": first.checkpoint.kind,
         "split": first.split,
         **({} if first.outside is None else {"outside": first.outside.fingerprint}),
+        **({"reader": first.reader} if first.reader else {}),
         **first.protocol.model_dump(mode="json"),
         "version": version_of(kind),
     }
+
+
+def is_of(record: AnalysisRecord, subject: Mapping[str, object]) -> bool:
+    """Whether a cached analysis has all of ``subject`` in its own, and is of one reader only where ``subject`` is."""
+    same = all(record.subject.get(name) == value for name, value in subject.items())
+    return same and record.subject.get("reader") == subject.get("reader")
 
 
 def cached_result(
@@ -141,29 +155,27 @@ def cached_result(
 def estimate_of(store: Store, detections: DetectionStore, seeds: Sequence[EvaluationTarget]) -> MeasuredRun:
     """AP and AR with 95 % intervals over the patients; several runs are seeds of one setting.
 
-    Seeds of several folds are averaged within each, and the figure is the mean over the folds.
+    Seeds of several folds are averaged within each, and the figure is the mean over the folds; on an external data set
+    these have common patients.
 
     Raises:
         EvaluationError: detections that are missing or cannot be evaluated, or runs that differ in more than the seed.
         DataError: a data set that is gone or changed.
     """
-    if len(folds := by_fold(seeds)) > 1:
+    folds = by_fold(seeds)
+    if len(folds) > 1 and seeds[0].outside is None:
         return _over_folds(store, detections, folds)
     require_comparable(seeds)
+    more: dict[str, Any] = {}
+    if len(folds) > 1:
+        numbers = [fold for one in seeds if (fold := fold_of(one.run)) is not None]
+        more = {"folds": [fold.number for fold in numbers], "shared_training": shared_training(numbers[0].of)}
 
     def compute() -> MeasuredRun:
         runs = [detections.matched(one) for one in seeds]
-        return MeasuredRun(estimate(runs), len(runs[0].patients), len(set(runs[0].patients)))
+        return MeasuredRun(estimate(runs, **more), len(runs[0].patients), len(set(runs[0].patients)))
 
-    return cached_result(store, detections, "estimate", seeds, MeasuredRun, compute)
-
-
-def by_fold(targets: Sequence[EvaluationTarget]) -> list[list[EvaluationTarget]]:
-    """``targets`` fold by fold; all together where there are none."""
-    found: dict[Fold | None, list[EvaluationTarget]] = {}
-    for one in targets:
-        found.setdefault(fold_of(one.run), []).append(one)
-    return list(found.values())
+    return cached_result(store, detections, "estimate", seeds, MeasuredRun, compute, **more)
 
 
 def _over_folds(store: Store, detections: DetectionStore, folds: Sequence[Sequence[EvaluationTarget]]) -> MeasuredRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ import numpy as np
 
 from mmad.analysis.cache import read_cached
 from mmad.analysis.comparison import require_comparable
-from mmad.analysis.metrics import cached_result, diagnosis_of, subject_of
+from mmad.analysis.metrics import cached_result, diagnosis_of, is_of, subject_of
 from mmad.analysis.targets import DetectionStore, EvaluationTarget, fold_of
-from mmad.base.errors import EvaluationError
-from mmad.base.records import AnalysisRecord
+from mmad.base.errors import EvaluationError, MmadError
+from mmad.base.records import AnalysisRecord, RunRecord
 from mmad.config.messages import no_such, one_of
 from mmad.data.dataset import DataSet
+from mmad.data.flow import ACQUIRED
 from mmad.evaluation.subgroups import Interaction, Levels, Subgroup, interactions, subgroups
 from mmad.store.store import Store
 
@@ -63,13 +65,13 @@ def subgroups_of(
     fixed = diagnosis_of(store, detections, target, false_positives)
 
     def of(column: str) -> RunSubgroups:
-        levels = levels_of(_dataset(detections, target), target.split, column)
+        levels = levels_of(detections.dataset_of(target), target.split, column)
         groups = subgroups(detections.matched(target), levels, fixed.score)
         return RunSubgroups(column, fixed.score, fixed.why, groups)
 
     found = []
     for column in dict.fromkeys(columns):
-        asked = {"column": column, "score": fixed.score}
+        asked = {"column": column, "score": fixed.score, **levels_digest(detections, target, [column])}
         compute = functools.partial(of, column)
         found.append(cached_result(store, detections, KIND, [target], RunSubgroups, compute, **asked))
     return tuple(found)
@@ -97,20 +99,59 @@ def interactions_of(
     wanted = list(dict.fromkeys(columns))
 
     def compute() -> _Interactions:
-        dataset, split = _dataset(detections, pairs[0][0]), pairs[0][0].split
+        dataset, split = detections.dataset_of(pairs[0][0]), pairs[0][0].split
         matched = [(detections.matched(a), detections.matched(b)) for a, b in pairs]
         return _Interactions(interactions(matched, [levels_of(dataset, split, name) for name in wanted]))
 
-    asked = {"pairs": len(pairs), "columns": wanted}
+    asked = {"pairs": len(pairs), "columns": wanted, **levels_digest(detections, pairs[0][0], wanted)}
     return cached_result(store, detections, PAIR_KIND, both, _Interactions, compute, **asked).found
+
+
+def levels_digest(detections: DetectionStore, target: EvaluationTarget, columns: Sequence[str]) -> dict[str, object]:
+    """The levels of columns that are no part of the fingerprint, as they are now."""
+    asked = [name for name in columns if name in ACQUIRED]
+    taken = [getattr(study.taken, name) for name in asked for study in _dataset(detections, target).studies]
+    return {"levels": hashlib.sha256(repr(taken).encode()).hexdigest()} if taken else {}
 
 
 def _dataset(detections: DetectionStore, target: EvaluationTarget) -> DataSet:
     return detections.dataset(target.run) if target.outside is None else target.outside.dataset
 
 
+def columns_of(dataset: DataSet) -> list[str]:
+    """The columns that part a data set: clinical ones, the source, and what is known of where and when."""
+    clinical = [column.name for column in dataset.numeric] + [column.name for column in dataset.categorical]
+    told = [SOURCE] if any(study.source for study in dataset.studies) else []
+    told += [name for name in ACQUIRED if any(getattr(study.taken, name) for study in dataset.studies)]
+    return list(dict.fromkeys([*clinical, *told]))
+
+
+def require_columns(runs: Iterable[RunRecord], detections: DetectionStore, columns: Sequence[str]) -> None:
+    """Refuse a column that no data set of ``runs`` has, or that parts nothing; data sets that are gone say nothing.
+
+    Raises:
+        EvaluationError: as of ``levels_of``.
+    """
+    known: list[str] = []
+    looked = False
+    for run in {run.dataset_fingerprint: run for run in runs}.values():
+        try:
+            dataset = detections.dataset(run)
+        except MmadError:
+            continue
+        looked, here = True, columns_of(dataset)
+        known += here
+        for column in columns:
+            if column in here:
+                levels_of(dataset, "test", column)
+    for column in columns if looked else ():
+        if column not in known:
+            names = list(dict.fromkeys(known))
+            raise EvaluationError(no_such("column", column, names), where="--by", hint=one_of(names))
+
+
 def levels_of(dataset: DataSet, split: str, column: str) -> Levels:
-    """The level of each image of a split: a category, an age band, a third of other numbers, or the source.
+    """The level of each image of a split: a category, an age band, a third of other numbers, source, site or the like.
 
     Raises:
         EvaluationError: an unknown column, or one of too many levels.
@@ -120,12 +161,11 @@ def levels_of(dataset: DataSet, split: str, column: str) -> Levels:
     if column in numbers:
         values = np.array([np.nan if (v := s.numeric[numbers.index(column)]) is None else v for s in studies])
         return _bands(column, dataset.numeric[numbers.index(column)].unit, values)
-    if column == SOURCE and any(study.source for study in studies):
-        cells = [study.source for study in studies]
-    elif column in words:
+    if column in words:
         cells = [study.categorical[words.index(column)] for study in studies]
+    elif column in (known := columns_of(dataset)):
+        cells = [study.source if column == SOURCE else getattr(study.taken, column) for study in studies]
     else:
-        known = [*numbers, *words, *([SOURCE] if any(study.source for study in studies) else [])]
         raise EvaluationError(no_such("column", column, known), where="--by", hint=one_of(known))
     names = sorted({cell for cell in cells if cell})
     if len(names) > MOST_LEVELS:
@@ -155,7 +195,7 @@ def _bands(column: str, unit: str, values: np.ndarray) -> Levels:
 def cached_subgroups(known: Sequence[AnalysisRecord], target: EvaluationTarget) -> tuple[RunSubgroups, ...]:
     """Those of exactly this checkpoint and protocol, of each column the latest."""
     wanted = subject_of(KIND, [target])
-    records = [record for record in known if _is(record, wanted)]
+    records = [record for record in known if is_of(record, wanted)]
     found = {str(record.subject.get("column")): read_cached(RunSubgroups, record) for record in records}
     return tuple(one for one in found.values() if one is not None)
 
@@ -165,10 +205,6 @@ def cached_interactions(
 ) -> tuple[Interaction, ...]:
     """Those of exactly these pairs, the latest."""
     wanted = subject_of(PAIR_KIND, [*(a for a, _ in pairs), *(b for _, b in pairs)])
-    found = [record for record in known if _is(record, wanted)]
+    found = [record for record in known if is_of(record, wanted)]
     read = read_cached(_Interactions, found[-1]) if found else None
     return () if read is None else read.found
-
-
-def _is(record: AnalysisRecord, wanted: dict[str, object]) -> bool:
-    return all(record.subject.get(name) == value for name, value in wanted.items())

@@ -26,7 +26,9 @@ from mmad.data.external import OutsideData
 from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
 from mmad.evaluation.ensembles import IOU, fused
+from mmad.evaluation.folds import pooled
 from mmad.evaluation.matching import Matched, match
+from mmad.evaluation.readers import on_studies
 from mmad.evaluation.resampling import RESAMPLES
 from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
 from mmad.store.store import Store
@@ -68,7 +70,9 @@ class EvaluationTarget:
     """One checkpoint of one run on one split under one protocol; ``file`` holds its detections.
 
     With ``outside`` it is on all studies of another data set. With ``seeds`` it is their ensemble, the fused detections
-    of runs that differ in the seed alone; ``run``, ``member``, ``checkpoint`` and ``file`` are then the first one's.
+    of runs that differ in seed and fold alone; ``run``, ``member``, ``checkpoint`` and ``file`` are then the first
+    one's. One of several folds without ``outside`` has no detections of its own: on validation it is each fold's.
+    With ``reader`` that reader's boxes alone are the true ones, on the studies that they read.
     """
 
     run: RunRecord
@@ -79,13 +83,16 @@ class EvaluationTarget:
     file: Path
     outside: OutsideData | None = None
     seeds: tuple[EvaluationTarget, ...] = ()
+    reader: str = ""
 
     @property
     def name(self) -> str:
         """``ablation/setting/arm/seed``, or the beginning of the run's key where it has no member."""
         if self.seeds and self.member is not None:
-            member = self.member
-            return f"{member.ablation}/{member.setting}/{member.arm}/ensemble of {len(self.seeds)} seeds"
+            member, folds = self.member, len(by_fold(self.seeds))
+            setting = setting_of(member, self.run) if folds > 1 else member.setting
+            of = f"networks of {folds} folds" if folds > 1 else "seeds"
+            return f"{member.ablation}/{setting}/{member.arm}/ensemble of {len(self.seeds)} {of}"
         return short_key(self.run.key) if self.member is None else member_path(self.member)
 
     def digest(self) -> str:
@@ -161,39 +168,81 @@ def on_outside(store: Store, target: EvaluationTarget, outside: OutsideData) -> 
 
 
 #: What is said wherever figures of an ensemble are shown.
-NEVER_THE_ESTIMAND = (
-    "An ensemble of seeds is a detector of its own (weighted box fusion, equal weights): never the estimand, which is "
-    "the mean over runs, so that no verdict is about it."
+_NEVER_THE_ESTIMAND = (
+    "An ensemble is a detector of its own (weighted box fusion, equal weights): never the estimand, which is the mean "
+    "over runs, so that no verdict is about it."
+)
+_POINT_OF_FOLDS = (
+    "Its operating point is where each fold's own networks have so many false positives on that fold's validation "
+    "split, for the others were trained on those images; fused scores tend to be lower, and false positives fewer."
 )
 
 
-def ensemble_of(seeds: Sequence[EvaluationTarget]) -> EvaluationTarget:
-    """The ensemble of runs that differ in the seed alone, of replicates the first.
+def ensemble_note(target: EvaluationTarget) -> str:
+    """What has to be said of an ensemble; nothing of a run."""
+    if not target.seeds:
+        return ""
+    return f"{_NEVER_THE_ESTIMAND} {_POINT_OF_FOLDS}" if len(by_fold(target.seeds)) > 1 else _NEVER_THE_ESTIMAND
+
+
+def ensemble_of(runs: Sequence[EvaluationTarget], *, unseen: bool = False) -> EvaluationTarget:
+    """The ensemble of runs that differ in seed and fold alone, of replicates the first.
+
+    Args:
+        unseen: whether it is for images that none of the runs' data set holds; else of several folds only on another
+            data set.
 
     Raises:
-        EvaluationError: runs of one seed, of several folds, or of setups that differ.
+        EvaluationError: one run, setups that differ, or folds whose networks were trained on the images.
     """
-    if len({fold_of(one.run) for one in seeds}) > 1:
-        what = "is of several folds, each with a validation and a test split of its own"
-        hint = "name one of them, such as 'ablation/setting, fold 1 of 3/arm'"
-        raise EvaluationError(what, where=seeds[0].name.rpartition("/")[0], hint=hint)
-    name = seeds[0].name
-    numbers = [one.run.protocol.get("seed") if one.member is None else one.member.seed for one in seeds]
-    seeds = [one for n, one in enumerate(seeds) if numbers.index(numbers[n]) == n]
-    if len(seeds) < 2:
-        hint = "name an arm with several seeds, such as ablation/setting/arm, or train more of them"
-        raise EvaluationError("is one run, and an ensemble is of several", where=name, hint=hint)
-    first, *others = (one.run.setup if one.member is None else one.member.setup(one.run) for one in seeds)
-    if any(setup != first for setup in others):
-        what = "is of setups that differ, and the runs of an ensemble differ in the seed alone"
+    name = runs[0].name
+    if len(by_fold(runs)) > 1 and not unseen:
+        _refuse_seen(runs)
+    first = {(fold_of(one.run), _seed(one)): one for one in reversed(runs)}
+    runs = [one for one in runs if first[fold_of(one.run), _seed(one)] is one]
+    if len(runs) < 2:
+        what, hint = "is one run, and an ensemble is of several", "or train more of them"
+        if fold_of(runs[0].run) is not None:
+            what = f"{what}: the networks of the other folds were trained on its test images"
+            hint = "evaluate all folds together on another data set (--on DIR), or train more seeds"
+        else:
+            hint = f"name an arm with several seeds, such as ablation/setting/arm, {hint}"
+        raise EvaluationError(what, where=name, hint=hint)
+    setup, *others = (one.run.setup if one.member is None else one.member.setup(one.run) for one in runs)
+    if any(other != setup for other in others):
+        what = "is of setups that differ, and the runs of an ensemble differ in seed and fold alone"
         raise EvaluationError(what, where=name, hint="name one arm of one setting")
-    return replace(seeds[0], seeds=tuple(seeds))
+    return replace(runs[0], seeds=tuple(runs))
+
+
+def _seed(target: EvaluationTarget) -> int:
+    return int(target.run.protocol.get("seed", 0) if target.member is None else target.member.seed)
+
+
+def _refuse_seen(runs: Sequence[EvaluationTarget]) -> None:
+    """EvaluationError where the networks of some folds were trained on images that they are evaluated on."""
+    outside, where = runs[0].outside, runs[0].name.rpartition("/")[0]
+    if outside is None:
+        what = "is of several folds, and each network was trained on test images of the others"
+        hint = "evaluate them on another data set (--on DIR), or name one fold, as 'ablation/setting, fold 1 of 3/arm'"
+        raise EvaluationError(what, where=where, hint=hint)
+    if outside.shared:
+        what = f"{outside.shared} of its images are of the runs' data set, on which networks of some folds were trained"
+        raise EvaluationError(what, where=outside.root, hint="leave them out, or name one fold")
+
+
+def by_fold(targets: Sequence[EvaluationTarget]) -> list[list[EvaluationTarget]]:
+    """``targets`` fold by fold; all together where there are none."""
+    found: dict[Fold | None, list[EvaluationTarget]] = {}
+    for one in targets:
+        found.setdefault(fold_of(one.run), []).append(one)
+    return list(found.values())
 
 
 def on_validation(store: Store, target: EvaluationTarget) -> EvaluationTarget:
     """The same checkpoint under the same protocol on the validation split."""
     if target.seeds:
-        return ensemble_of([on_validation(store, one) for one in target.seeds])
+        return ensemble_of([on_validation(store, one) for one in target.seeds], unseen=target.outside is not None)
     same = EvaluationOptions(
         split="val",
         checkpoint=target.checkpoint.kind,
@@ -281,11 +330,15 @@ class DetectionStore:
             for one in targets:
                 self.dataset(one.run)
 
+    def dataset_of(self, target: EvaluationTarget) -> DataSet:
+        """The data set that ``target`` is evaluated on: the run's own, or another one."""
+        return self.dataset(target.run) if target.outside is None else target.outside.dataset
+
     def truth(self, target: EvaluationTarget) -> GroundTruth:
-        """The true boxes of the split. EvaluationError when the split has no study."""
-        if target.outside is not None:
-            return target.outside.dataset.ground_truth(target.split)
-        truth = self.dataset(target.run).ground_truth(target.split)
+        """The true boxes of the split. EvaluationError when the split has no study, or its reader read none."""
+        truth = self.dataset_of(target).ground_truth(target.split, target.reader)
+        if not truth.studies and target.reader:
+            raise EvaluationError(f"read no study of the {target.split} split", where=f"reader {target.reader!r}")
         if not truth.studies:
             raise EvaluationError(
                 f"the data set has no {target.split} split",
@@ -297,6 +350,8 @@ class DetectionStore:
     def read(self, target: EvaluationTarget) -> Detections:
         """The kept detections. EvaluationError when they are missing, damaged or not finite, naming the file."""
         target.digest()
+        if target.reader:
+            return on_studies(self.read(replace(target, reader="")), self.truth(target).studies)
         if target.seeds:
             return fused([self.read(one) for one in target.seeds])
         try:
@@ -305,11 +360,18 @@ class DetectionStore:
             raise EvaluationError(error.what, where=target.file, hint=error.hint) from error
 
     def matched(self, target: EvaluationTarget) -> Matched:
-        """The detections matched with the true boxes under the protocol; the latest matches are held in memory."""
+        """The detections matched with the true boxes under the protocol; the latest matches are held in memory.
+
+        An ensemble of several folds on their own data set is each fold's, on that fold's split, all of them pooled.
+        """
+        folds = by_fold(target.seeds)
+        if len(folds) > 1 and target.outside is None:
+            parts = [replace(one[0], seeds=tuple(one) if len(one) > 1 else ()) for one in folds]
+            return pooled([self.matched(part) for part in parts])
         truth = self.truth(target)
         outside = "" if target.outside is None else target.outside.fingerprint
         data = (target.run.dataset_fingerprint, target.run.setup.get("dataset_mode"), outside)
-        key = (target.digest(), *data, target.split)
+        key = (target.digest(), *data, target.split, target.reader)
         found = self._matched.pop((*key, target.protocol), None)
         if found is None:
             self.computed += 1

@@ -21,6 +21,7 @@ from mmad.analysis.comparison import (
     MeasuredRun,
     NotComparable,
     PairStatistics,
+    ReaderDifference,
     compare,
     compare_stored,
     registered_of,
@@ -42,14 +43,25 @@ from mmad.analysis.metrics import (
     sample_of,
 )
 from mmad.analysis.prefetch import PrefetchTask, pair_task, prefetching, run_task
+from mmad.analysis.readers import KIND as READERS
+from mmad.analysis.readers import PAIR_KIND as READER_DIFFERENCES
+from mmad.analysis.readers import PairReaders, RunReaders, cached_compared_readers, cached_readers, compared_readers
 from mmad.analysis.subgroups import KIND as SUBGROUPS
 from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
-from mmad.analysis.subgroups import RunSubgroups, cached_interactions, cached_subgroups, interactions_of
+from mmad.analysis.subgroups import (
+    RunSubgroups,
+    cached_interactions,
+    cached_subgroups,
+    columns_of,
+    interactions_of,
+    subgroups_of,
+)
 from mmad.analysis.targets import (
     DetectionStore,
     EvaluationOptions,
     EvaluationTarget,
     evaluation_target,
+    fold_of,
     protocol_of,
     setting_of,
 )
@@ -57,7 +69,9 @@ from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
+from mmad.data.folds import shared_training
 from mmad.evaluation.differences import (
+    Difference,
     FamilyPair,
     FoldedPair,
     FoldedSample,
@@ -67,6 +81,7 @@ from mmad.evaluation.differences import (
     differences,
     folded_mean_difference,
     mean_difference,
+    on_common_patients,
 )
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
@@ -87,12 +102,15 @@ def compare_arms(
     options: EvaluationOptions | None = None,
     same: AgreementOptions | None = None,
     by: Sequence[str] = (),
+    *,
+    by_reader: bool = False,
 ) -> Comparison:
     """Compare what two names mean (see ``find_seeds``), over the seeds that both have finished.
 
     Raises:
         StoreError: a name that means no run.
-        EvaluationError: runs that are not finished, share no seed, or cannot be compared.
+        EvaluationError: runs that are not finished, share no seed, or cannot be compared; ``by`` that parts nothing,
+            and with ``by_reader`` a split of fewer than two readers.
     """
     options = options or EvaluationOptions()
     meant = [find_seeds(store, name) for name in (reference, other)]
@@ -116,16 +134,15 @@ def compare_arms(
         name = setting_of(first.member, first.run)
     found = replace(found, setting=name)
     measured = _measured(store, detections, found, options, same)
-    measured = _with_parts(store, detections, found, measured, options, by)
+    measured = _with_parts(store, detections, found, measured, options, by, by_reader)
     family: list[Comparison] = []
     if file is not None:
         found, family = _pairs_beside(store, file.name, found, options, detections.data)
     if found.registration is None:  # a part of what was registered, or two ablations' runs
         names = {member.ablation for side in meant for run in side for member in run.members}
         found = replace(found, registration=registered_of(store, [a for a in store.ablations() if a.name in names]))
-    (settled, *_) = _as_family(
-        [(found, measured), *((one, _sampled(store, detections, one, options)) for one in family)], options
-    )
+    beside = [(one, _sampled(store, detections, one, options, by_reader=by_reader)) for one in family]
+    (settled, *_) = _as_family([(found, measured), *beside], options)
     return replace(found, statistics=settled)
 
 
@@ -157,15 +174,53 @@ def _pairs_beside(
 
 
 def _sampled(
-    store: Store, detections: DetectionStore, comparison: Comparison, options: EvaluationOptions
+    store: Store,
+    detections: DetectionStore,
+    comparison: Comparison,
+    options: EvaluationOptions,
+    *,
+    by_reader: bool = False,
 ) -> PairStatistics:
     """What the family of a pair needs of another one; what cannot be had is left out, and why."""
     try:
         pairs = comparison_targets(store, comparison, options)
         of = folded_sample_of if comparison.folds else sample_of
-        return PairStatistics(sample=of(store, detections, pairs, options, comparison.by_design))
+        found = PairStatistics(sample=of(store, detections, pairs, options, comparison.by_design))
     except MmadError as error:
         return PairStatistics(why=str(error))
+    with contextlib.suppress(MmadError):  # the pair that was asked for says it
+        return _with_readers(store, detections, comparison, found, options) if by_reader else found
+    return found
+
+
+def _with_readers(
+    store: Store,
+    detections: DetectionStore,
+    comparison: Comparison,
+    found: PairStatistics,
+    options: EvaluationOptions,
+    known: PairReaders | None = None,
+    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]] | None = None,
+) -> PairStatistics:
+    """The statistics with a sample under each reader; the differences are those of a family.
+
+    Args:
+        known: the readers, where they were read before; ``pairs`` likewise.
+
+    Raises:
+        EvaluationError: a split of fewer than two readers.
+    """
+    pairs = pairs or comparison_targets(store, comparison, options)
+    asked = known or compared_readers(store, detections, pairs)
+    of = folded_sample_of if comparison.folds else sample_of
+    each = []
+    for reader, left_out in asked.readers:
+        own = [(replace(a, reader=reader), replace(b, reader=reader)) for a, b in pairs]
+        try:
+            each.append(ReaderDifference(reader, left_out, of(store, detections, own, options, comparison.by_design)))
+        except MmadError as error:
+            each.append(ReaderDifference(reader, left_out, why=str(error)))
+    return replace(found, by_reader=tuple(each), merged=asked.merged)
 
 
 def compare_ablation(
@@ -176,12 +231,14 @@ def compare_ablation(
     progress: OnProgress = lambda done, whole: None,
     same: AgreementOptions | None = None,
     by: Sequence[str] = (),
+    *,
+    by_reader: bool = False,
 ) -> tuple[list[Comparison], list[NotComparable]]:
     """Every pair of arms that the ablation compares, setting by setting, as one family.
 
     Raises:
         StoreError: no such ablation.
-        EvaluationError: no pair can be compared, or ``by`` parts nothing.
+        EvaluationError: no pair can be compared, or as of ``compare_arms``.
     """
     options = options or EvaluationOptions()
     ablation = named_ablation(store, ablation)
@@ -202,7 +259,7 @@ def compare_ablation(
             who = (found.ablation, found.setting, found.reference, found.other)
             refused.append(NotComparable(*who, str(error), ""))
         else:
-            done.append((found, _with_parts(store, detections, found, measured, options, by)))
+            done.append((found, _with_parts(store, detections, found, measured, options, by, by_reader)))
     progress(len(pairs), len(pairs))
     if not done:
         what, hint = "nothing can be compared: it has no pair of arms", None
@@ -282,12 +339,17 @@ def _with_parts(
     found: PairStatistics,
     options: EvaluationOptions,
     by: Sequence[str],
+    by_reader: bool,
 ) -> PairStatistics:
-    """The statistics with the parts of the columns ``by``. EvaluationError for columns that part nothing, and folds."""
-    if not by or found.why:
+    """The statistics with the parts of the columns ``by``, and under each reader.
+
+    EvaluationError for columns that part nothing, or folds; and for a split of fewer than two readers.
+    """
+    if not (by or by_reader) or found.why:
         return found
     pairs = comparison_targets(store, comparison, options)
-    return replace(found, interactions=interactions_of(store, detections, pairs, by, comparison.by_design))
+    found = replace(found, interactions=interactions_of(store, detections, pairs, by, comparison.by_design))
+    return _with_readers(store, detections, comparison, found, options, pairs=pairs) if by_reader else found
 
 
 def _external(
@@ -307,15 +369,18 @@ def _external(
         assert outside is not None
         stats, difference = PairStatistics(), None
         try:
-            if comparison.folds:
-                raise EvaluationError("all folds have the same patients there: each run's figures stand alone")
             for part in pair_statistics(store, detections, there, options, comparison.by_design):
                 stats = replace(stats, **part)
-            pair = _family_pair(comparison, stats)
-            assert isinstance(pair, FamilyPair)
-            (difference,) = differences(
-                [replace(pair, goal=None, looks=None)], resamples=options.resamples, seed=options.seed
-            )
+            sample = stats.sample
+            assert isinstance(sample, PairSample)
+            if comparison.folds:
+                numbers = [None if (fold := fold_of(a.run)) is None else fold.number for a, _ in there]
+                difference = on_common_patients(sample, numbers, shared_training(comparison.folds))
+            else:
+                pair = _family_pair(comparison, stats)
+                assert isinstance(pair, FamilyPair)
+                alone = [replace(pair, goal=None, looks=None)]
+                (difference,) = differences(alone, resamples=options.resamples, seed=options.seed)
         except MmadError as error:
             stats = replace(stats, why=str(error))
         found.append(
@@ -355,9 +420,7 @@ def _as_family(
 
     ``late`` is asked once for every arm that is compared with permuted records: of its first pair without records.
     """
-    places = [n for n, (_, stats) in enumerate(found) if stats.sample is not None]
-    family = [_family_pair(*found[n]) for n in places]
-    settled = dict(zip(places, differences(family, resamples=options.resamples, seed=options.seed), strict=True))
+    places, family, settled = _settled(found, options)
     permuted: dict[tuple[str, str], dict[int, int]] = {}  # setting and arm → permutation → its first place in family
     for n, (one, _) in enumerate(found[n] for n in places):
         if one.records == ("permuted", "true"):
@@ -371,10 +434,33 @@ def _as_family(
             n = who.index((setting, arm, "none"))
             sample = late(found[places[n]][0])
             lates[places[n]] = sample if isinstance(sample, str) else _mean_difference(family, [n], sample)
+    under: dict[str, dict[int, Difference]] = {}
+    for reader in dict.fromkeys(one.reader for _, stats in found for one in stats.by_reader):
+        under[reader] = _settled([(one, _of_reader(stats, reader)) for one, stats in found], options)[2]
     return [
-        replace(stats, difference=settled.get(n), permutations=means.get(n), late_fusion=lates.get(n))
+        replace(
+            stats,
+            difference=settled.get(n),
+            permutations=means.get(n),
+            late_fusion=lates.get(n),
+            by_reader=tuple(replace(one, difference=under[one.reader].get(n)) for one in stats.by_reader),
+        )
         for n, (_, stats) in enumerate(found)
     ]
+
+
+def _of_reader(stats: PairStatistics, reader: str) -> PairStatistics:
+    return PairStatistics(sample=next((one.sample for one in stats.by_reader if one.reader == reader), None))
+
+
+def _settled(
+    found: Sequence[tuple[Comparison, PairStatistics]], options: EvaluationOptions
+) -> tuple[list[int], list[FamilyPair | FoldedPair], dict[int, Difference]]:
+    """The places that have a sample, these as a family, and the difference at each place."""
+    places = [n for n, (_, stats) in enumerate(found) if stats.sample is not None]
+    family = [_family_pair(*found[n]) for n in places]
+    known = differences(family, resamples=options.resamples, seed=options.seed)
+    return places, family, dict(zip(places, known, strict=True))
 
 
 def _late_fusion(
@@ -444,6 +530,7 @@ class RunStatistics:
     diagnosis: Diagnosis | None = None
     external: tuple[ExternalRun, ...] = ()
     subgroups: tuple[RunSubgroups, ...] = ()
+    readers: RunReaders | None = None
 
 
 PairKey = tuple[str, str, str, str]
@@ -480,6 +567,7 @@ def compute_statistics(
     progress: OnProgress = lambda done, whole: None,
     detections: DetectionStore | None = None,
     helped: bool = False,
+    by: Sequence[str] = (),
 ) -> Statistics:
     """Everything that can be computed of ``frame``; what is cached is read, the rest computed and cached.
 
@@ -489,9 +577,10 @@ def compute_statistics(
         progress: hears how many of how many runs and pairs are done.
         detections: of ``detections_of``, where several frames of one store are asked for.
         helped: whether helpers compute this ahead already (``helpers_for``).
+        by: columns whose parts of the split are asked for, where a data set has them; of others what is cached.
     """
     options = options or EvaluationOptions()
-    builder = _StatisticsBuilder(frame, store, detections or detections_of(store, data), options, helped)
+    builder = _StatisticsBuilder(frame, store, detections or detections_of(store, data), options, helped, by)
     work = list(_work(frame))
     runs: dict[RunKey, RunStatistics] = {}
     pairs: dict[PairKey, PairStatistics] = {}
@@ -566,10 +655,13 @@ class _StatisticsBuilder:
         detections: DetectionStore,
         options: EvaluationOptions,
         helped: bool,
+        by: Sequence[str],
     ) -> None:
+        self._by = by
         self._store, self._options, self._detections = store, options, detections
         self._controls, self._external = controls_by_run(store), recorded_external(store)
         self._subgroups, self._interactions = store.analyses(SUBGROUPS), store.analyses(INTERACTIONS)
+        self._readers, self._compared = store.analyses(READERS), store.analyses(READER_DIFFERENCES)
         self._known = {run.key: run for run in frame.runs}
         self._helped = helped
 
@@ -592,13 +684,22 @@ class _StatisticsBuilder:
             )
             found = replace(found, controls=cached_controls(self._controls, target))
             found = replace(found, subgroups=cached_subgroups(self._subgroups, target))
+            found = replace(found, readers=cached_readers(self._readers, target))
             for part in run_statistics(self._store, self._detections, target, validation):
                 found = replace(found, **part)
             external = external_runs(self._store, self._detections, target, validation, self._external)
             found = replace(found, external=external)
+            if columns := self._columns(target):
+                found = replace(found, subgroups=subgroups_of(self._store, self._detections, target, columns))
         except MmadError as error:
             found = replace(found, why=str(error))
         return found
+
+    def _columns(self, target: EvaluationTarget) -> list[str]:
+        """Those asked for that the run's data set has."""
+        if not self._by:
+            return []
+        return [name for name in self._by if name in columns_of(self._detections.dataset(target.run))]
 
     def pair(self, comparison: Comparison) -> PairStatistics:
         found = PairStatistics()
@@ -609,8 +710,14 @@ class _StatisticsBuilder:
                 found = replace(found, **part)
             if not folded:  # each fold has other patients
                 found = replace(found, interactions=cached_interactions(self._interactions, pairs))
+            if (readers := cached_compared_readers(self._compared, pairs)) is not None:
+                of = (comparison, found, self._options, readers, pairs)
+                found = _with_readers(self._store, self._detections, *of)
             asked = (comparison, pairs, self._options, self._external)
             found = replace(found, external=_external(self._store, self._detections, *asked))
+            if not folded and (columns := self._columns(pairs[0][0])):
+                parts = interactions_of(self._store, self._detections, pairs, columns, design)
+                found = replace(found, interactions=parts)
         except MmadError as error:
             found = replace(found, why=str(error))
         return found

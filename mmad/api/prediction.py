@@ -185,7 +185,7 @@ def predict(
         clinical: a CSV table with a column ``image`` and columns of the run's data set, in its units. A missing value,
             column or row is imputed from the training split, as in training.
         out: a new folder for ``boxes.csv``, ``boxes.json`` (COCO) and ``pictures/``; None writes nothing.
-        ensemble: fuse the boxes of all seeds of ``ablation/setting/arm``, by weighted box fusion.
+        ensemble: fuse the boxes of all seeds and folds of ``ablation/setting/arm``, by weighted box fusion.
         checkpoint: ``best_ap``, ``best_ar`` or ``final``; None for ``best_ap``, or ``final`` where no best one is
             stored.
         false_positives: per image on validation.
@@ -327,7 +327,7 @@ class _ChosenRun:
 
     @property
     def runs(self) -> tuple[EvaluationTarget, ...]:
-        """The seeds of an ensemble, else the one run."""
+        """The runs of an ensemble, else the one run."""
         return self.target.seeds or (self.target,)
 
 
@@ -350,7 +350,7 @@ def _choose(
     detections = DetectionStore(None if data is None else Path(data))
     found = find_seeds(store, run) if ensemble else [find_run(store, run)]
     targets = [evaluation_target(store, one, options) for one in found]
-    target = ensemble_of(targets) if ensemble else targets[0]
+    target = ensemble_of(targets, unseen=True) if ensemble else targets[0]
     setup = target.run.setup
     if setup.get("clinical_records", "true") != "true" or setup.get("image_input", "xray") != "xray":
         what = f"{target.name} is a control: it does not read the records or the image of the patient"
@@ -385,7 +385,7 @@ def _restored(store: Store, chosen: _ChosenRun, target: EvaluationTarget, device
         )
     from mmad.training.inference import RestoredDetector
 
-    detector = RestoredDetector(spec, chosen.dataset, place)
+    detector = RestoredDetector(spec, chosen.detections.dataset(target.run), place)  # each fold has its statistics
     detector.load(store.run_paths(target.run.key).inner(target.checkpoint.path))
     return detector
 
@@ -400,9 +400,9 @@ def _notes(
     chosen: _ChosenRun, unseen: Sequence[UnseenImage], rows: int, clinical: str | Path | None
 ) -> tuple[str, ...]:
     """How many images have no clinical values, where the run reads some; and what an ensemble is."""
-    from mmad.analysis.targets import NEVER_THE_ESTIMAND
+    from mmad.analysis.targets import ensemble_note
 
-    without, notes = len(unseen) - rows, (NEVER_THE_ESTIMAND,) if chosen.target.seeds else ()
+    without, notes = len(unseen) - rows, (ensemble_note(chosen.target),) if chosen.target.seeds else ()
     if not chosen.target.run.setup.get("use_clinical") or not without:
         return notes
     where = "as no clinical table is named" if clinical is None else f"as {clinical} has no row of theirs"

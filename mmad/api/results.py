@@ -13,6 +13,7 @@ from mmad.api.arguments import argument, store_argument
 from mmad.api.loading import ProgressBar, _listed, silent
 from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.records import KEPT_KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mmad.analysis.comparison import Comparison, MeasuredRun
     from mmad.analysis.input_controls import Alteration, Inference
     from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
+    from mmad.analysis.readers import RunReaders
     from mmad.analysis.subgroups import RunSubgroups
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, OnProgress, Split
@@ -75,6 +77,7 @@ class Evaluation:
         coco: COCO's twelve figures, where they were asked for.
         masks: AP and AR of the masks; None for a run without a mask head, or whose masks were not stored.
         subgroups: parts of the split, by the columns that were asked for.
+        readers: what readers find of each other's boxes, and the detector; None where nobody asked.
     """
 
     target: EvaluationTarget
@@ -84,6 +87,7 @@ class Evaluation:
     coco: CocoSet | None = None
     masks: MaskFigures | None = None
     subgroups: tuple[RunSubgroups, ...] = ()
+    readers: RunReaders | None = None
 
     @property
     def name(self) -> str:
@@ -150,6 +154,7 @@ def evaluate(
     false_positives: float = 0.5,
     coco: bool = False,
     by: str | Sequence[str] = (),
+    by_reader: bool = False,
     on: str | Path | None = None,
     labels: Mapping[str, str] | None = None,
     ensemble: bool = False,
@@ -174,11 +179,12 @@ def evaluate(
         false_positives: per image on validation, that fix the score at which images and patients are told apart.
         coco: add COCO's twelve figures.
         by: columns (a clinical one, or ``source``) whose parts of the split have figures of their own: ``subgroups``.
+        by_reader: add what readers find of each other's boxes, and the detector beside them: ``readers``.
         on: another data set, of which all studies are evaluated; None for the run's own. Labels are the same by name,
             clinical columns by name and unit; statistics and the operating point stay those of the run's own data set.
         labels: of that data set, mapped to the run's findings, where their names differ.
         ensemble: of all seeds of ``ablation/setting/arm`` together, by weighted box fusion: another detector than any
-            of its runs, and never the estimand. Masks are not fused.
+            of its runs, and never the estimand. With ``on``, of all folds, too. Masks are not fused.
         rerun: run the network again even if its detections are stored.
         device: where the network runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         data: where the data set lies now, if it was moved.
@@ -216,7 +222,7 @@ def evaluate(
             rerun_inference(store, detections, one, device)
     scores = SCORES if scores is None else scores
     asked = (store, detections, target, scores)
-    return evaluation_of(*asked, coco=coco, false_positives=false_positives, by=_listed(by))
+    return evaluation_of(*asked, coco=coco, false_positives=false_positives, by=_listed(by), by_reader=by_reader)
 
 
 def evaluation_of(
@@ -228,10 +234,12 @@ def evaluation_of(
     coco: bool = False,
     false_positives: float = 0.5,
     by: Sequence[str] = (),
+    by_reader: bool = False,
 ) -> Evaluation:
     """All figures of ``target``, from its stored detections; AP and AR become a row of the store."""
     from mmad.analysis.external import note_external
     from mmad.analysis.metrics import coco_of, diagnosis_of, estimate_of, masks_of, note_evaluation, profile_of
+    from mmad.analysis.readers import readers_of
     from mmad.analysis.subgroups import subgroups_of
 
     found = Evaluation(
@@ -242,6 +250,7 @@ def evaluation_of(
         coco_of(store, detections, target) if coco else None,
         masks_of(store, detections, target),
         subgroups_of(store, detections, target, by, false_positives),
+        readers_of(store, detections, target, false_positives) if by_reader else None,
     )
     if target.outside is None:
         note_evaluation(store, detections, target)
@@ -361,10 +370,9 @@ def evaluation_options(
 
     argument(named("resamples"), resamples, int, least=1)
     argument(named("seed"), seed, int, least=0)
-    kinds = ("best_ap", "best_ar", "final")
     return EvaluationOptions(
         cast("Split", known_word(named("split"), split, ("val", "test"))),
-        cast("CheckpointKind | None", known_word(named("checkpoint"), checkpoint, kinds)),
+        cast("CheckpointKind | None", known_word(named("checkpoint"), checkpoint, KEPT_KINDS)),
         cast("Overlap | None", known_word(named("overlap"), overlap, get_args(Overlap))),
         cast("Proposals | None", known_word(named("proposals"), proposals, get_args(Proposals))),
         resamples,
@@ -392,6 +400,7 @@ def compare(
     proposals: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    by_reader: bool = False,
     data: str | Path | None = None,
 ) -> Comparison:
     """Compare two arms on the same images: is ``other`` better than ``reference``?
@@ -405,6 +414,7 @@ def compare(
         other: likewise.
         split: ``test`` or ``val``.
         checkpoint: as for ``evaluate``; ``overlap``, ``proposals``, ``resamples``, ``seed`` and ``data`` likewise.
+        by_reader: repeat it with the boxes of each reader alone as the reference: ``under_readers``.
 
     Raises:
         StoreError: no such run.
@@ -418,7 +428,8 @@ def compare(
     argument("reference", reference, str)
     argument("other", other, str)
     options = evaluation_options(split, checkpoint, overlap, proposals, resamples, seed)
-    return compare_arms(store, DetectionStore(None if data is None else Path(data)), reference, other, options)
+    detections = DetectionStore(None if data is None else Path(data))
+    return compare_arms(store, detections, reference, other, options, by_reader=by_reader)
 
 
 def write_report(
@@ -440,6 +451,7 @@ def write_report(
     against: str | Path | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
+    by: str | Sequence[str] = (),
     progress: OnProgress = lambda done, whole: None,
 ) -> Report:
     """Write the report of everything recorded, in one or several forms.
@@ -467,6 +479,7 @@ def write_report(
         against: another database, or a date: the report says what changed against that one, or since.
         every: seconds after which the page reloads itself, while it is rewritten; None for a page that does not.
         provenance: ``"full"`` also says on which host, in which folders and by which command each run was trained.
+        by: columns (a clinical one, ``source``, ``site``, …) whose parts of the test split are compared.
         progress: hears how many of how many runs are drawn.
 
     Returns:
@@ -504,5 +517,6 @@ def write_report(
         against=None if against is None else str(against),
         every=every,
         provenance=provenance,
+        by=_listed(by),
         progress=progress,
     )

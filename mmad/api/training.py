@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mmad.api.arguments import argument
 from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, read_anew, silent
 from mmad.api.planning import _ablations
-from mmad.api.tuning import searched
+from mmad.api.tuning import Choice, choice_notes, searched
 from mmad.base.errors import SpecError, StoreError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmad.data.audit.findings import AuditIssue
     from mmad.data.dataset import DataSet
     from mmad.scheduler.devices import Slots
+    from mmad.scheduler.executors.factory import ExecutorChoice
     from mmad.scheduler.jobs import Summary
     from mmad.scheduler.progress import ProgressView
     from mmad.scheduler.scheduler import Options
@@ -86,7 +87,7 @@ def train(
 
     from mmad.base.clock import seconds
     from mmad.config.weights import with_weights
-    from mmad.scheduler.executors.factory import executor_slots
+    from mmad.scheduler.executors.factory import ExecutorChoice
     from mmad.scheduler.progress import PlainView, choose_view
     from mmad.scheduler.scheduler import Options
     from mmad.scheduler.submit import halved
@@ -105,8 +106,8 @@ def train(
             raise SpecError(
                 "was loaded without its data set", where=one.path, hint="load it with create=True, or name its folder"
             )
-    cluster = (address, _listed(slurm))
-    slots = executor_slots(executor, device, per_gpu, *cluster, template, jobs, memory=lambda: known_memory(database))
+    choice = ExecutorChoice(executor, device, per_gpu, address, _listed(slurm), template, jobs)
+    slots = choice.slots(lambda: known_memory(database))
     if tensorboard:
         require_tensorboard()
     check_ablations(loaded, database, only=words, weights_dir=folder, slots=slots)
@@ -127,12 +128,9 @@ def train(
             slots,
             options,
             choose_view(sys.stdout) if show else PlainView(nowhere, nowhere),
+            choice=choice,
             only=words,
             priority=priority,
-            executor=executor,
-            address=address,
-            slurm=cluster[1],
-            template=template,
             warn=lambda line: warnings.warn(line, stacklevel=6),
         )
     if summary.cancelled and (max_hours is None or seconds() - began < max_hours * 3600):
@@ -175,12 +173,9 @@ def run_ablations(
     options: Options,
     view: ProgressView,
     *,
+    choice: ExecutorChoice,
     only: Sequence[str] = (),
     priority: int | None = None,
-    executor: str = "local",
-    address: str | None = None,
-    slurm: Sequence[str] = (),
-    template: str | None = None,
     progress_bar: ProgressBar = silent,
     warn: Callable[[str], None],
 ) -> Summary:
@@ -192,23 +187,24 @@ def run_ablations(
 
     Args:
         loaded: ablations that ``check_ablations`` let pass.
-        slots: of ``executor_slots`` for this ``executor``.
+        slots: of ``choice``.
         warn: hears each kind of warning of an audit once, and of finished runs that leave the reports.
 
     Raises:
         DataError: an error that the audit finds, or a damaged image.
         StoreError: a database that cannot be written.
-        MmadError: a cluster's node that lacks something.
+        MmadError: a cluster's node that lacks something; a search whose choice changed, where ``only`` some runs train.
     """
     from mmad.base.clock import seconds
     from mmad.config.runs import TRIALS
     from mmad.scheduler.jobs import Summary
 
     began, whole, everything = seconds(), Summary((), (), ()), loaded
+    tell = choice_notes(warn, whole=not only)
     while True:
-        loaded = due(everything, db)
+        loaded = due(everything, db, tell)
         left = None if options.max_hours is None else options.max_hours - (seconds() - began) / 3600
-        how = (executor, address, slurm, template, progress_bar, (lambda line: None) if whole.finished else warn)
+        how = (choice, progress_bar, (lambda line: None) if whole.finished else warn)
         failed = {failure.job.key for failure in whole.failed}
         found = _run_once(loaded, db, slots, replace(options, max_hours=left), view, only, priority, failed, *how)
         whole = Summary(
@@ -231,14 +227,14 @@ def _asked(loaded: Sequence[Loaded]) -> set[tuple[str, str, str, int, int, str]]
     return {(one.ablation, one.setting, one.arm, one.seed, one.replicate, one.run.key) for one in members}
 
 
-def due(loaded: Sequence[Loaded], db: str) -> list[Loaded]:
+def due(loaded: Sequence[Loaded], db: str, tell: Callable[[Ablation, Choice], None] | None = None) -> list[Loaded]:
     """The ablations with the members that are to be trained by now.
 
     Where setups are searched, these are the trials as an ablation of their own, and what has been chosen. Where seeds
     are added until pairs are settled, these are the seeds of the first look, those that are recorded, and one more of
-    each pair that is not settled by the seeds that both arms have finished.
+    each pair that is not settled by the seeds that both arms have finished. ``tell`` is as of ``searched``.
     """
-    return [(_due(ablation, db), data) for ablation, data in searched(loaded, db)]
+    return [(_due(ablation, db), data) for ablation, data in searched(loaded, db, tell)]
 
 
 def _due(ablation: Ablation, db: str) -> Ablation:
@@ -280,16 +276,12 @@ def _run_once(
     only: Sequence[str],
     priority: int | None,
     failed: Container[str],
-    executor: str,
-    address: str | None,
-    slurm: Sequence[str],
-    template: str | None,
+    choice: ExecutorChoice,
     progress_bar: ProgressBar,
     warn: Callable[[str], None],
 ) -> Summary:
     from mmad.data.audit.table_checks import tiny_box_lines
     from mmad.data.image_cache import prepare_images
-    from mmad.scheduler.executors.factory import make_executor
     from mmad.scheduler.jobs import Summary
     from mmad.scheduler.scheduler import run_jobs
     from mmad.scheduler.submit import asked_for, queue_up
@@ -304,7 +296,7 @@ def _run_once(
         with progress_bar(f"reading {len(dataset.studies)} images of {dataset.root}") as progress:
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
-    trains = make_executor(executor, db, slots, options, address, slurm, template, runs=runs)
+    trains = choice.executor(db, slots, options, runs)
     jobs = [job for job in queue_up(everything, db, only=only, priority=priority, warn=warn) if job.key not in failed]
     if not jobs:
         return Summary((), (), ())

@@ -21,6 +21,11 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return text.replace("-", MINUS)
 
 
+def four(value: float | None) -> str:
+    """Four decimals, as in the documented log; a dash for what was not measured."""
+    return DASH if value is None else f"{value:.4f}"
+
+
 def signed(value: float | None, digits: int = 3) -> str:
     """A difference, always with its sign; nothing that rounds to zero has one."""
     text = decimal(value, digits)
@@ -86,9 +91,9 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def direction(value: float | None, digits: int = 3) -> str:
+def direction(value: float | None) -> str:
     """``up``, ``down`` or ``even``, after rounding to what is shown."""
-    first = signed(value, digits)[:1]
+    first = signed(value)[:1]
     return {"+": "up", MINUS: "down"}.get(first, "even")
 
 

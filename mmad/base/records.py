@@ -22,6 +22,9 @@ Status = Literal["queued", "claimed", "running", "finished", "failed", "interrup
 #: The statuses of a run that somebody holds.
 HELD: tuple[Status, ...] = ("claimed", "running")
 CheckpointKind = Literal["best_ap", "best_ar", "final", "last"]
+#: The kinds of checkpoints that a finished run keeps, and what they are called.
+KEPT_KINDS: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+KIND_WORDS: Mapping[str, str] = {"best_ap": "best AP", "best_ar": "best AR", "final": "final"}
 #: The four components every detector reports, in the log's order of the loss dictionary.
 LOSS_COMPONENTS: tuple[str, ...] = (
     "loss_classifier",
@@ -313,8 +316,8 @@ class AnalysisRecord:
     """One row of the store's analyses: a result computed from stored detections, and all that decides it.
 
     ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement``,
-    ``diagnosis``, ``cohort``, ``figure``, ``section``, ``control``, ``note`` or ``registration``; ``key`` the SHA-256
-    of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    ``diagnosis``, ``cohort``, ``flow``, ``figure``, ``section``, ``control``, ``note`` or ``registration``; ``key`` the
+    SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
     """
 
     kind: str

@@ -302,7 +302,7 @@ def _register_ablate(app: typer.Typer) -> None:
         Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
         """
         from mmad.scheduler.detached import in_background, recorded
-        from mmad.scheduler.executors.factory import executor_slots
+        from mmad.scheduler.executors.factory import ExecutorChoice
         from mmad.scheduler.progress import choose_view
         from mmad.scheduler.scheduler import Options
         from mmad.scheduler.submit import halved, narrowed
@@ -318,17 +318,9 @@ def _register_ablate(app: typer.Typer) -> None:
             _warn_of_background(db)
         plain = contextlib.nullcontext(choose_view(sys.stderr if as_json else sys.stdout))
         with plain if folder is None else recorded(folder, _typed()) as view:
-            cluster = (address, tuple(slurm or ()))
-            slots = executor_slots(
-                executor,
-                device,
-                runs_per_gpu(per_gpu),
-                *cluster,
-                template,
-                jobs,
-                memory=lambda: known_memory(db),
-                dry=dry_run,
-            )
+            shared = runs_per_gpu(per_gpu)
+            choice = ExecutorChoice(executor, device, shared, address, tuple(slurm or ()), template, jobs)
+            slots = choice.slots(lambda: known_memory(db), dry=dry_run)
             if tensorboard:
                 require_tensorboard()
 
@@ -363,12 +355,9 @@ def _register_ablate(app: typer.Typer) -> None:
                 slots,
                 options,
                 view,
+                choice=choice,
                 only=words,
                 priority=priority,
-                executor=executor,
-                address=address,
-                slurm=cluster[1],
-                template=template,
                 progress_bar=progress_bar,
                 warn=lambda line: print(f"mmad: warning: {line}", file=sys.stderr),
             )

@@ -53,6 +53,9 @@ ByOption = Annotated[
         show_default=False,
     ),
 ]
+ByReaderOption = Annotated[
+    bool, typer.Option("--by-reader", help="Add figures with the boxes of each reader alone as the reference.")
+]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
 RerunDeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
@@ -118,11 +121,14 @@ interval is that of the mean over folds. Only the primary checkpoint on test tak
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
+--by-reader repeats it with the boxes of each reader alone as the reference, on the images that they read, and says
+under how many readers sign and verdict are the same.
+
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, folds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, level, ar, per_class, p, family,
 ap_pointwise, p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons,
 words, by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement,
-studies, external, interactions, note}], "refused": [{setting, reference, other, reason}]}.
+studies, external, interactions, by_reader, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -174,6 +180,7 @@ def compare(
         ),
     ] = None,
     by: ByOption = None,
+    by_reader: ByReaderOption = False,
     resamples: ResamplesOption = 1000,
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -204,9 +211,11 @@ def compare(
             raise EvaluationError(f"{what} to compare", where="compare", hint=hint)
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
-                found, refused = compare_ablation(store, detections, ablation, options, progress, same, by or ())
+                asked = (store, detections, ablation, options, progress, same, by or ())
+                found, refused = compare_ablation(*asked, by_reader=by_reader)
         else:
-            found = [compare_arms(store, detections, named[0], named[1], options, same, by or ())]
+            arms = (store, detections, named[0], named[1], options, same, by or ())
+            found = [compare_arms(*arms, by_reader=by_reader)]
     if as_json:
         print_json(plain_comparisons(found, refused, options, effects))
         return
@@ -250,7 +259,13 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         spread_words,
     )
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import external_pairs_table, interactions_table, measures_table, pairs_table
+    from mmad.report.tables import (
+        external_pairs_table,
+        interactions_table,
+        measures_table,
+        pairs_table,
+        reader_verdicts_table,
+    )
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
     briefly = [(_brief(one), found) for one, found in known]
@@ -262,6 +277,9 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
     if any(found.interactions for _, found in known):
         parts = interactions_table(briefly)
         print_table(out, parts, f"{parts.title} {parts.note}")
+    if any(found.by_reader for _, found in known):
+        readers = reader_verdicts_table(briefly)
+        print_table(out, readers, f"{readers.title}. {readers.note}")
     for one, found in known:
         reference, other = one.names
         lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
@@ -319,15 +337,19 @@ the kept detections, once, and cached in the database; runs with a mask head hav
 name or by --map, clinical columns by name and unit. The operating point stays the one of the run's own validation. An
 ablation is evaluated on the data sets that its file declares as [[external]], too.
 
---ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights).
-It is a detector of its own, never the estimand, and takes no verdict. Masks are not fused.
+--ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights);
+with --on those of all folds, too. It is a detector of its own, never the estimand, and takes no verdict. Masks are not
+fused.
 
 --by COLUMN parts the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
 
+--by-reader says what readers find of each other's boxes, on images that several have read, and the detector beside
+them, at its operating point.
+
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, outside, ensemble, images, patients, ap, ar, per_class, thresholds, froc, confusion,
-calibration, diagnosis, subgroups, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low,
-high, patients}.
+calibration, diagnosis, subgroups, readers, coco, masks}]}, one object per run, overlap and protocol; ap and ar are
+{value, low, high, patients}.
 """
 
 
@@ -366,6 +388,7 @@ def evaluate(
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
     by: ByOption = None,
+    by_reader: ByReaderOption = False,
     ensemble: EnsembleOption = False,
     on: Annotated[
         Path | None,
@@ -385,7 +408,7 @@ def evaluate(
     from mmad.analysis.external import outside_target
     from mmad.analysis.json import plain_evaluation
     from mmad.analysis.metrics import has_masks
-    from mmad.analysis.targets import NEVER_THE_ESTIMAND, DetectionStore, ensemble_of, evaluation_target
+    from mmad.analysis.targets import DetectionStore, ensemble_note, ensemble_of, evaluation_target
     from mmad.evaluation.operating_points import check_scores
 
     scores = numbers("--score-thresholds", score_thresholds)
@@ -395,7 +418,7 @@ def evaluate(
     detections = DetectionStore(data)
     left_out: list[str] = []
     with open_store(db) as store:
-        found = _groups(store, runs, ensemble=ensemble)
+        found = _groups(store, runs, ensemble=ensemble, across_folds=on is not None)
         wholes = [[evaluation_target(store, one, asked) for one in group] for asked in options for group in found]
         if on is not None:
             wholes = [[outside_target(store, detections, one, on, mapped) for one in whole] for whole in wholes]
@@ -416,7 +439,9 @@ def evaluate(
         done = []
         for one in made:
             asked = (store, detections, one, scores)
-            done.append(evaluation_of(*asked, coco=coco, false_positives=false_positives, by=by or ()))
+            readers = by_reader and (on is not None or one.outside is None)
+            rate = false_positives
+            done.append(evaluation_of(*asked, coco=coco, false_positives=rate, by=by or (), by_reader=readers))
             if one.seeds and has_masks(one):
                 print(f"{one.name}: masks are not fused", file=sys.stderr)
             elif done[-1].masks is None and has_masks(one) and one.outside is None:
@@ -425,27 +450,29 @@ def evaluate(
         print_json(
             {
                 "runs": [
-                    plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis, e.subgroups)
+                    plain_evaluation(
+                        e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis, e.subgroups, e.readers
+                    )
                     for e in done
                 ]
             }
         )
     else:
         _print_evaluations(done, per_class=per_class)
-        if ensemble:
-            console().print(NEVER_THE_ESTIMAND)
+        for note in dict.fromkeys(ensemble_note(one) for one in made if one.seeds):
+            console().print(note)
     for problem in left_out:
         print(f"mmad: not evaluated on external data: {problem}", file=sys.stderr)
     if left_out:
         raise typer.Exit(2)
 
 
-def _groups(store: Store, names: Sequence[str], *, ensemble: bool) -> list[list[FoundRun]]:
-    """The runs that are named, each by itself or an arm's seeds together."""
+def _groups(store: Store, names: Sequence[str], *, ensemble: bool, across_folds: bool) -> list[list[FoundRun]]:
+    """The runs that are named, each by itself or an arm's seeds together, ``across_folds`` those of all folds."""
     from mmad.store.lookup import find_ensembles, find_runs
 
     if ensemble:
-        return [group for name in names for group in find_ensembles(store, name)]
+        return [group for name in names for group in find_ensembles(store, name, across_folds=across_folds)]
     return [[one] for one in {one.run.key: one for name in names for one in find_runs(store, name)}.values()]
 
 
@@ -530,6 +557,7 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
             coco=e.coco,
             diagnosis=e.diagnosis,
             subgroups=e.subgroups,
+            readers=e.readers,
         )
         for name, e in zip(_heads_of([e.target for e in group]), group, strict=True)
     ]
@@ -550,6 +578,10 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
     if any(run.stats.subgroups for run in runs):
         parts = tables.subgroups_table(runs)
         print_table(out, parts, f"{parts.title}. {parts.note}")
+    for run in runs:
+        if run.stats.readers is not None:
+            readers = tables.readers_table([run]).without("_run")
+            print_table(out, readers, f"{run.name}: {readers.title}. {readers.note}")
     errors = tables.errors_table(runs, across="_run").without("_run")
     print_table(out, errors, f"{errors.title}. {errors.note}")
     if per_class:
@@ -575,8 +607,8 @@ blanked. The drop in AP is the mean over the repeats, its 95 % interval from res
 in the database: a second call computes nothing.
 
 --missing takes clinical values away instead, more and more of them (--shares): at random, by another column (age), by
-the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
-contains the smaller ones, and there are 10 draws or more.
+the view, by the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each
+share contains the smaller ones, and there are 10 draws or more.
 
 --table asks what the clinical table says of each finding without the image: area under the ROC curve (AUROC) of whole
 images, by the run's best detection, by a logistic regression and by boosting of the clinical values (scikit-learn),
@@ -601,7 +633,7 @@ def controls(
         str | None,
         typer.Option(
             "--missing",
-            metavar="all|random,column,value,columns,records",
+            metavar="all|random,column,view,value,columns,records",
             help="Ask what missing clinical values cost, by these mechanisms.",
             show_default=False,
         ),
@@ -628,7 +660,7 @@ def controls(
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import controls_table, missingness_table
+    from mmad.report.tables import controls_table, missing_by_arm, missingness_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
     if table:
@@ -645,9 +677,12 @@ def controls(
     found: list[tuple[EvaluationTarget, list[Control]]] = []
     with open_store(db) as store:
         several = is_ablation(store, run)
-        for one in find_runs(store, run) if several else [find_run(store, run)]:
-            target = evaluation_target(store, one, options)
-            asked = None if missing is None else missing_alterations(target, missing, wanted)
+        runs = find_runs(store, run) if several else [find_run(store, run)]
+        targets = [evaluation_target(store, one, options) for one in runs]
+        if several and missing is not None:  # what reads no clinical data misses nothing
+            targets = [target for target in targets if not unclinical([target])] or targets
+        for target in targets:
+            asked = None if missing is None else missing_alterations(detections, target, missing, wanted)
             if unclinical([target]):
                 print(
                     f"{target.name} reads no clinical data: only its image can be altered; "
@@ -672,6 +707,10 @@ def controls(
         print_table(out, shown.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
         for control in made:
             out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
+    if several and missing is not None:
+        arms = missing_by_arm([_evaluated(target, target.name, controls=tuple(made)) for target, made in found])
+        if arms.rows:
+            print_table(out, arms, f"{arms.title}. {arms.note}")
 
 
 def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:

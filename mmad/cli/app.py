@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping
@@ -53,10 +52,10 @@ GROUPS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("data", "mmad.cli.data", "Make, import and check data sets."),
         ("log", "mmad.cli.experiment_log", "Read, show and check experiment logs."),
         ("db", "mmad.cli.db", "Copy, check, back up, upgrade and export the database."),
-        ("params", "mmad.cli.plan", "Count the parameters of a setup, module by module."),
+        ("params", "mmad.cli.params", "Count the parameters of a setup, module by module."),
         ("parts", "mmad.cli.parts", "List what a field of the setup can name, and what a part of your own keeps to."),
-        ("weights", "mmad.cli.plan", "List or fetch the pretrained weights."),
-        ("schema", "mmad.cli.plan", "Print the JSON Schema of the ablation file."),
+        ("weights", "mmad.cli.weights", "List or fetch the pretrained weights."),
+        ("schema", "mmad.cli.parts", "Print the JSON Schema of the ablation file."),
     ),
 }
 COMMANDS = tuple(command for group in GROUPS.values() for command in group)
@@ -88,7 +87,7 @@ class LazyGroup(NamedGroup):
     """A group whose commands are known by name and imported one at a time."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name, module, _ in COMMANDS if importlib.util.find_spec(module) is not None]
+        return [name for name, _, _ in COMMANDS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command ``cmd_name``, its module imported; None when there is no such command."""
@@ -115,12 +114,9 @@ class LazyGroup(NamedGroup):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        present = self.list_commands(ctx)
         for title, commands in GROUPS.items():
-            rows = [(f"{name:9}", line) for name, _, line in commands if name in present]
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows, col_max=12)
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:9}", line) for name, _, line in commands], col_max=12)
 
     def invoke(self, ctx: Any) -> Any:
         try:

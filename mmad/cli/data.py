@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmad.data.audit.findings import Audit, AuditIssue
     from mmad.data.audit.fix import Fixed
     from mmad.data.dataset import DataSet
+    from mmad.data.flow import Acquired, Excluded
     from mmad.data.importers.coco import CocoImport
     from mmad.data.importers.common import ImportReport
     from mmad.data.importers.reflacx.build import Built
@@ -33,6 +34,16 @@ def made_line(made: DataSet) -> str:
     """One line about a data set that was just made."""
     sizes = ", ".join(f"{split} {len(made.split(split))}" for split in ("train", "val", "test"))
     return f"{made.root}: {len(made.studies)} studies ({sizes}), {len(made.boxes)} boxes of {len(made.labels)} labels"
+
+
+def left_out_lines(excluded: Sequence[Excluded]) -> list[str]:
+    """One line for each reason for which something was left out of the source."""
+    lines = []
+    for one in excluded:
+        kinds = (("patient", "patients"), ("image", "images"), ("reading", "readings"), ("box", "boxes"))
+        counts = [plural(count, *kind) for kind in kinds if (count := getattr(one, kind[1]))]
+        lines.append(f"left out: {', '.join(counts) or 'nothing that is counted'}: {one.reason}")
+    return lines
 
 
 def names(words: str | None) -> list[str] | None:
@@ -336,8 +347,13 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 progress=report,
                 report=said,
             )
-        _print_report(said)
-        typer.echo(made_line(made))
+        _print_made(said, made)
+
+
+def _print_made(said: ImportReport, made: DataSet) -> None:
+    _print_report(said)
+    for line in (*left_out_lines(made.excluded), made_line(made)):
+        typer.echo(line)
 
 
 def _print_report(said: ImportReport) -> None:
@@ -410,8 +426,7 @@ def _import_described(src: Path, description: Path, out: Path, label: list[str] 
     of = read_published_set(description)
     with progress_bar(f"importing {src} to {out}") as report:
         made = import_published(src, out, of, labels=label or None, progress=report, report=said)
-    _print_report(said)
-    typer.echo(made_line(made))
+    _print_made(said, made)
 
 
 # ``mmad data import coco``: a COCO detection file with its images, and clinical values joined to them.
@@ -504,7 +519,7 @@ def _register_import_coco(importing: typer.Typer) -> None:
                 progress=report,
                 report=said,
             )
-        _print_report(said)
+        _print_made(said, made.dataset)
         for line in _import_lines(made):
             typer.echo(line)
 
@@ -516,10 +531,8 @@ def _refuse_without_table(options: Mapping[str, object]) -> None:
 
 
 def _import_lines(made: CocoImport) -> list[str]:
-    """What was made, what was left out, and how the table was joined."""
-    lines = [made_line(made.dataset)]
-    if made.crowds:
-        lines.append(f"left out: {plural(made.crowds, 'crowd region')}")
+    """How boxes came about, and how the table was joined."""
+    lines = []
     if made.outlined:
         lines.append(f"drawn around polygons: {made.outlined} boxes")
     if made.joined is not None:
@@ -723,11 +736,30 @@ def _register_info(data: typer.Typer) -> None:
             for label in split.labels:
                 boxes, studies = plural(label.boxes, "box", "boxes"), plural(label.studies, "study", "studies")
                 typer.echo(f"       {label.label}: {boxes} in {studies}")
+            if len((readers := summary.readers[split.split]).images_by_readings) > 2:
+                typer.echo(f"       {readers.words}")
+        if any(len(split.images_by_readings) > 2 for split in summary.readers.values()):
+            typer.echo("boxes of all readings of an image are one reference, unless dataset_mode takes each by itself")
         whole = sum(split.studies for split in summary.splits)
         for column in summary.columns:
             kind = f"[{column.unit}]" if column.low is not None else "/".join(column.values)
             outside = f", {column.outside} outside {column.low:g} to {column.high:g}" if column.outside else ""
             typer.echo(f"column {column.name} {kind}: {column.present} of {whole} have a value{outside}")
+        for line in (*left_out_lines(summary.excluded), *_acquired_lines(summary.acquired)):
+            typer.echo(line)
+
+
+def _acquired_lines(found: Acquired) -> list[str]:
+    lines = []
+    for what, counts in (("sites", found.sites), ("scanners", found.scanners), ("views", found.views)):
+        if counts:
+            listed = ", ".join(f"{name or 'not known'} {count}" for name, count in counts)
+            lines.append(f"{what} (patients): {listed}")
+    if found.first is not None:
+        lines.append(f"taken from {found.first} to {found.last}")
+    if found.shifted:
+        lines.append(f"dates of {plural(found.shifted, 'image')} are shifted by the source")
+    return lines
 
 
 def _info_json(summary: dict[str, Any]) -> dict[str, Any]:
@@ -737,7 +769,11 @@ def _info_json(summary: dict[str, Any]) -> dict[str, Any]:
         labels = {label["label"]: {"boxes": label["boxes"], "studies": label["studies"]} for label in split["labels"]}
         counts = {key: split[key] for key in ("studies", "patients", "boxes")}
         splits[split["split"]] = {**counts, "labels": labels}
-    return {**summary, "splits": splits}
+    taken = {
+        **summary["acquired"],
+        **{name: dict(summary["acquired"][name]) for name in ("sites", "scanners", "views")},
+    }
+    return {**summary, "splits": splits, "acquired": taken}
 
 
 # ``mmad data show``: a contact sheet of a data set, to be looked at before anything is trained on it.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.api.results import open_store
+from mmad.base.records import KIND_WORDS
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
 from mmad.cli.output import console, print_json, result_line, section
 
@@ -65,7 +66,6 @@ def setup_text(fields: Mapping[str, Any]) -> str:
 # ``mmad log diff``: an entry against a run.
 
 
-_KINDS = {"best_ap": "best AP", "best_ar": "best AR"}
 _NAMES = {"val_ap": "val AP", "val_ar": "val AR", "test_ap": "test AP", "test_ar": "test AR"}
 
 
@@ -138,7 +138,7 @@ def _setup_differences(compared: EntryComparison) -> list[str]:
 def _result_differences(compared: EntryComparison) -> list[str]:
     lines = []
     for figure in compared.results:
-        name = f"{_KINDS.get(figure.result, figure.result)}, {_NAMES.get(figure.figure, figure.figure)}"
+        name = f"{KIND_WORDS.get(figure.result, figure.result)}, {_NAMES.get(figure.figure, figure.figure)}"
         digits = "" if figure.figure == "epoch" else ".4f"
         documented = f"{name}: documented {figure.documented:{digits}}"
         if figure.difference is None:
@@ -282,7 +282,8 @@ def _print_entry(found: NamedEntry) -> None:
     section(out, "Setup", *_setup_lines(entry))
     section(out, "Loss weights", *_loss_lines(entry))
     section(out, "Parameters", *[f"[{module}]: {count:,}" for module, count in entry.params.items()])
-    section(out, "Results", *[result_line(_KINDS.get(kind, kind), result) for kind, result in entry.results.items()])
+    results = [result_line(KIND_WORDS.get(kind, kind), result) for kind, result in entry.results.items()]
+    section(out, "Results", *results)
     section(out, "Heading figures", *_figure_lines(entry))
     section(out, "Notes", *_note_lines(entry.notes))
     section(out, "Not understood", *_note_lines(entry.unread))

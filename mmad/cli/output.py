@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
-from mmad.base.formatting import terminal_json, terminal_text
+from mmad.base.formatting import four, terminal_json, terminal_text
 from mmad.base.json import to_json_value
 
 if TYPE_CHECKING:
@@ -127,18 +127,13 @@ def status_text(status: str) -> Text:
     return Text(status, style=RANK.get(status, ""))
 
 
-def figure(value: float | None) -> str:
-    """Four decimals; a dash for what was not measured."""
-    return "–" if value is None else f"{value:.4f}"
-
-
 def result_line(name: str, result: CheckpointFigures | Checkpoint | None) -> str:
     """One checkpoint, of a run or of a documented entry, in one line."""
     if result is None:
         return f"{name}: –"
     return (
-        f"{name}: epoch {result.epoch}, val AP {figure(result.val_ap)} AR {figure(result.val_ar)}, "
-        f"test AP {figure(result.test_ap)} AR {figure(result.test_ar)}"
+        f"{name}: epoch {result.epoch}, val AP {four(result.val_ap)} AR {four(result.val_ar)}, "
+        f"test AP {four(result.test_ap)} AR {four(result.test_ar)}"
     )
 
 

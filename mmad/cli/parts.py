@@ -1,4 +1,4 @@
-"""``mmad parts``: what fields of the setup can name, and what a part of one's own has to keep to."""
+"""``mmad parts`` and ``schema``: what fields of the setup can name, and what an ablation file can hold."""
 
 from __future__ import annotations
 
@@ -68,6 +68,17 @@ def _print(kind: PartKind) -> None:
     print(f'your own: {kind.field} = {{ use = "MODULE:CLASS", … }}, a class that keeps to {kind.protocol}\n')
 
 
+def schema() -> None:
+    """Print the JSON Schema (draft 4) of the ablation file.
+
+    The shipped files name their copy of it in the first line, so that editors with Taplo complete and check them.
+    """
+    from mmad.config.json_schema import ablation_schema
+
+    print_json(ablation_schema())
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Adds both commands."""
     app.command()(parts)
+    app.command()(schema)

@@ -1,4 +1,4 @@
-"""``mmad plan``, ``params``, ``weights`` and ``schema``: what an ablation file holds, needs and would cost."""
+"""``mmad plan``: what an ablation file expands to, what is done, what would run and how long it would take."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api.loading import load_with_data, resolve_data
+from mmad.api.loading import load_with_data
 from mmad.api.planning import WEIGHTS, known_runs, planned, reasons, renewed
-from mmad.api.tuning import searched
-from mmad.base.errors import SpecError, WeightsError
+from mmad.api.tuning import Choice, searched
+from mmad.base.errors import SpecError
 from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
     DEFAULT_DB,
@@ -38,22 +38,15 @@ from mmad.cli.options import (
 from mmad.cli.output import MOST_ROWS, console, print_json
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mmad.analysis.power import PowerPlan, Spread
     from mmad.api.loading import ChosenData, Loaded
     from mmad.api.planning import PlannedMember, Reason
-    from mmad.base.records import ClinicalColumns, ParameterCount, RunRecord
+    from mmad.base.records import ParameterCount, RunRecord
     from mmad.config.estimate import Estimator
     from mmad.config.protocol import Fold
     from mmad.config.runs import Ablation, RunSpec
-    from mmad.config.setup import ModelSetup
     from mmad.data.dataset import DataSet
-    from mmad.detector.cost import DetectorCost
     from mmad.scheduler.devices import Slots
-
-
-# ``mmad plan``: what an ablation file expands to, what is done, what would run and how long it would take.
 
 
 #: What the table says where the store says something shorter.
@@ -157,7 +150,7 @@ def plan(
     "spread", "pairs", "smallest", "effects": [{"effect", "seeds", "patients", "power"}]}].
     """
     from mmad.api.training import known_memory
-    from mmad.scheduler.executors.factory import executor_slots
+    from mmad.scheduler.executors.factory import ExecutorChoice
     from mmad.scheduler.submit import narrowed, require_named
 
     loaded = [
@@ -177,7 +170,9 @@ def plan(
         else:
             _print_power(made)
         return
-    loaded, searches = searched(declared, db), {one.name for one, _ in declared if one.tuning is not None}
+    choices: dict[str, list[Choice]] = {}
+    loaded = searched(declared, db, lambda ablation, choice: choices.setdefault(ablation.name, []).append(choice))
+    searches = {one.name for one, _ in declared if one.tuning is not None}
     if why is not None:
         refuse_idle(context, "leave out one of the two: --why says why a run trains, and no more", "params")
         every = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
@@ -189,10 +184,10 @@ def plan(
         rows = planned(ablation, chosen, recorded, estimator)
         if not rows and ablation.name in searches:  # no setup is chosen yet
             continue
-        counts = {row.key: counts_of(row.member.run.setup, chosen.dataset) for row in rows} if params else {}
+        counts = _counts(rows, chosen.dataset) if params else {}
         plans.append(Plan(ablation, chosen, rows, _missing_weights(rows, weights_dir), counts, renewed(rows, recorded)))
     budgets = [
-        _budget(ablation, chosen, loaded, recorded, estimator)
+        _budget(ablation, chosen, loaded, recorded, estimator, choices.get(ablation.name, ()))
         for ablation, chosen in declared
         if ablation.tuning is not None
     ]
@@ -204,18 +199,8 @@ def plan(
     for budget in budgets:
         for line in budget.lines():
             print(line)
-    slots = executor_slots(
-        executor,
-        device,
-        runs_per_gpu(per_gpu),
-        address,
-        tuple(slurm or ()),
-        template,
-        jobs,
-        memory=lambda: known_memory(db),
-        dry=True,
-    )
-    _print_total(plans, slots)
+    choice = ExecutorChoice(executor, device, runs_per_gpu(per_gpu), address, tuple(slurm or ()), template, jobs)
+    _print_total(plans, choice.slots(lambda: known_memory(db), dry=True))
 
 
 def _stated(seed_sd: float | None, error: float | None, patients: int | None) -> Spread | None:
@@ -271,6 +256,12 @@ def _print_power(plans: Iterable[tuple[str, PowerPlan]]) -> None:
             typer.echo(line)
 
 
+def _counts(rows: Iterable[PlannedMember], dataset: DataSet | None) -> dict[str, tuple[ParameterCount, ...]]:
+    from mmad.cli.params import counts_of
+
+    return {row.key: counts_of(row.member.run.setup, dataset) for row in rows}
+
+
 def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) -> Counter[str]:
     """Weights files that open runs need and that are not here, with how many runs need each."""
     from mmad.config.weights import find_weights, weights_file
@@ -288,7 +279,8 @@ def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) ->
 class Budget:
     """What a search costs: ``trials`` runs, of which ``unknown`` follow from others, then ``later`` with what it chose.
 
-    ``later`` are those whose setup is not chosen yet, ``seconds`` their time and that of the unknown ones.
+    ``later`` are those whose setup is not chosen yet, ``seconds`` their time and that of the unknown ones. ``choices``
+    are those that all trials of an arm have made.
     """
 
     ablation: Ablation
@@ -296,6 +288,7 @@ class Budget:
     unknown: int
     later: int
     seconds: float | None
+    choices: tuple[Choice, ...] = ()
 
     def lines(self) -> Iterator[str]:
         tuning, time = self.ablation.tuning, "time unknown" if self.seconds is None else duration(self.seconds)
@@ -313,6 +306,7 @@ class Budget:
                 f"then {plural(self.later, 'run')} with the setups of the highest validation AP"
                 f"{f' (with the trials that follow {time})' if self.unknown else f' ({time})'}"
             )
+        yield from (choice.note for choice in self.choices if choice.note)
 
 
 def _budget(
@@ -321,6 +315,7 @@ def _budget(
     loaded: Sequence[Loaded],
     recorded: Mapping[str, RunRecord],
     estimator: Estimator,
+    choices: Sequence[Choice],
 ) -> Budget:
     from mmad.config.runs import TRIAL, TRIALS
 
@@ -338,7 +333,8 @@ def _budget(
     ]
     sure = [one for one in seconds if one is not None]
     total = sum(sure) if len(sure) == len(seconds) else None
-    return Budget(ablation, ablation.tuning.trials * len(places), sum(left.values()), len(waiting), total)
+    counts = ablation.tuning.trials * len(places), sum(left.values()), len(waiting)
+    return Budget(ablation, *counts, total, tuple(choices))
 
 
 def _budget_json(budget: Budget) -> dict[str, Any]:
@@ -358,6 +354,7 @@ def _budget_json(budget: Budget) -> dict[str, Any]:
         "trial_runs": budget.trials,
         "unknown": budget.unknown,
         "later_runs": budget.later,
+        "choices": [vars(choice) | {"note": choice.note or None} for choice in budget.choices],
         "estimate_seconds": budget.seconds,
     }
 
@@ -599,419 +596,6 @@ def _print_total(plans: Sequence[Plan], slots: Slots) -> None:
     print(f"{plural(len(rows), 'member')}, {plural(len(runs), 'run')}: {words}")
 
 
-# ``mmad params``: what a setup's detector is made of and costs, and whether the log's counts are met.
-
-
-_ALONE = "leave it out: the log's own setups are counted, with its labels and columns"
-
-
-@dataclass(frozen=True)
-class CountedSetup:
-    """One setup: its counts in the log's form, and its cost where that was asked for."""
-
-    name: str
-    counts: tuple[ParameterCount, ...]
-    cost: DetectorCost | None
-
-    @property
-    def params(self) -> dict[str, int]:
-        """Module → parameters, in the log's order."""
-        return {count.module: count.count for count in self.counts}
-
-
-def params(
-    context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An ablation file.")] = None,
-    entry: Annotated[
-        str | None,
-        typer.Option("--entry", metavar="ID", help="An entry of the documented log, such as e030.", show_default=False),
-    ] = None,
-    overrides: SetOption = None,
-    data: DataOption = None,
-    documented: Annotated[
-        bool, typer.Option("--documented", help="Compare with every number the documented log prints.")
-    ] = False,
-    cost: Annotated[
-        bool, typer.Option("--cost", help="With FILE the table of each member; with --json the cost too.")
-    ] = False,
-    proposals: Annotated[
-        int | None,
-        typer.Option(
-            "--proposals",
-            min=1,
-            max=100_000,
-            metavar="N",
-            help="Boxes that the heads' cost is counted for; default: the setup's rpn_post_nms_top_n_test.",
-            show_default=False,
-        ),
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """Count parameters in the documented log's form, and multiply-adds and activations by module.
-
-    Without FILE: of the default setup, or of --entry, with --set. Labels and clinical columns are those of
-    --data or of FILE's data set; without one the documented log's (five findings, nine numbers and gender).
-
-    --documented counts every entry that prints counts, compares number by number and exits with 1 if any differs.
-
-    --json prints {"model": 1040729, "model.backbone": …} where there is one setup, else
-    {"SETTING / ARM": {"model": …}}, members of equal counts under their own names; with --cost
-    {"params": {"model": …}, "idle": […], "flops": {…}, "activations": {…}, "proposals": 1000}; with --documented
-    {"e002": {"model": …}}, what was counted where the log prints a number.
-    """
-    if documented:
-        _refuse_beside_documented(context)
-        raise typer.Exit(_compare_documented(json))
-    if file and entry is not None:
-        raise SpecError(f"--entry {entry}: there is a FILE too", hint=f"leave out --entry or {file}")
-    if json and proposals is not None and not cost:
-        raise SpecError("--proposals: --json prints parameters alone", hint="add --cost, or leave out --proposals")
-    named, dataset = _setups(file, entry, overrides or [], data)
-    blocks = _blocks(named, dataset, proposals, cost or not json)
-    if json:
-        plain = {block.name: _counts_json(block) if cost else block.params for block in blocks}
-        print_json(next(iter(plain.values())) if len(plain) == 1 else plain)
-        return
-    _print_counts(list(blocks), table=cost, chosen=proposals is not None)
-
-
-def _setups(
-    file: Path | None, entry: str | None, overrides: list[str], data: str | None
-) -> tuple[dict[str, ModelSetup], DataSet | None]:
-    """The setups by name, and the data set that was named."""
-    if file:
-        ablation, chosen = load_with_data(file, data=data, overrides=overrides)
-        setups = {f"{member.whole_setting} / {member.arm}": member.run.setup for member in ablation.members}
-        return setups, chosen.dataset
-    setup = _entry_setup(entry, overrides) if entry is not None else _default_setup(overrides)
-    return {setup.name: setup}, resolve_data(data).dataset if data else None
-
-
-def _default_setup(overrides: list[str]) -> ModelSetup:
-    from mmad.config.load import load_setup
-
-    return load_setup(overrides)
-
-
-def _entry_setup(entry: str, overrides: list[str]) -> ModelSetup:
-    from mmad import experiment_log
-    from mmad.config.ablation_file import parse_override, split_fields
-
-    values = {name: value for word in overrides for name, value in parse_override(word).values.items()}
-    return experiment_log.setup_of(experiment_log.entry(entry), split_fields(values)[0])
-
-
-def counts_of(setup: ModelSetup, dataset: DataSet | None) -> tuple[ParameterCount, ...]:
-    """The counts of ``setup`` for the labels and columns of ``dataset``, or of the documented log."""
-    from mmad.detector import parameter_counts
-
-    return parameter_counts(setup, *_inputs(setup, dataset))
-
-
-def _inputs(setup: ModelSetup, dataset: DataSet | None) -> tuple[int, ClinicalColumns]:
-    """How many labels and which columns the detector has: the data set's, or those of the documented log."""
-    from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS, ClinicalColumns
-
-    if dataset is not None:
-        return len(dataset.labels), dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
-    numeric, categorical = setup.clinical_numeric, setup.clinical_categorical
-    columns = ClinicalColumns(
-        tuple(n for n in DOCUMENTED_COLUMNS.numeric if numeric is None or n in numeric),
-        tuple(c for c in DOCUMENTED_COLUMNS.categorical if categorical is None or c[0] in categorical),
-    )
-    return len(DOCUMENTED_LABELS), columns
-
-
-def _cost_of(setup: ModelSetup, dataset: DataSet | None, proposals: int | None) -> DetectorCost:
-    from mmad.detector.cost import detector_cost
-
-    labels, columns = _inputs(setup, dataset)
-    return detector_cost(setup, labels, columns, proposals=proposals)
-
-
-def _blocks(
-    named: Mapping[str, ModelSetup], dataset: DataSet | None, proposals: int | None, costs: bool
-) -> Iterator[CountedSetup]:
-    """A block per setup; equal detectors are counted once."""
-    known: dict[str, CountedSetup] = {}
-    for name, setup in named.items():
-        same = setup.part("architecture", "evaluation")
-        if same not in known:
-            cost = _cost_of(setup, dataset, proposals) if costs else None
-            known[same] = CountedSetup(name, counts_of(setup, dataset), cost)
-        yield replace(known[same], name=name)
-
-
-def _counts_json(block: CountedSetup) -> dict[str, Any]:
-    cost = block.cost
-    assert cost is not None
-    return {
-        "params": block.params,
-        "idle": list(cost.idle),
-        "flops": dict(cost.flops),
-        "activations": dict(cost.activations),
-        "proposals": cost.proposals,
-    }
-
-
-def _print_counts(blocks: list[CountedSetup], *, table: bool, chosen: bool) -> None:
-    """Each block in the log's form, then the table (of several only if asked for), idle modules and the cost."""
-    for position, block in enumerate(blocks):
-        if len(blocks) > 1:
-            typer.echo(f"{'' if position == 0 else chr(10)}{block.name}")
-        for count in block.counts:
-            typer.echo(f"[{count.module}]: {count.count:,}")
-        cost = block.cost
-        assert cost is not None
-        if table or len(blocks) == 1:
-            typer.echo()
-            console().print(cost_table(cost))
-            typer.echo()
-        for line in cost_lines(cost, chosen=chosen):
-            typer.echo(line)
-
-
-_PARTS = {"backbone": "backbone", "clinical": "clinical branch", "rpn": "RPN", "heads": "heads"}
-
-
-def cost_table(cost: DetectorCost) -> Table:
-    """Module by module: parameters, multiply-adds, activations."""
-    from rich.table import Table
-
-    title = f"one image in evaluation, {cost.proposals:,} proposals"
-    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
-    table.add_column("module")
-    for head in ("parameters", "trainable", "share", "FLOPs (multiply-adds)", "activations"):
-        table.add_column(head, justify="right")
-    whole = cost.modules[0].parameters
-    for row in cost.modules:
-        if row.module.startswith(tuple(f"{name}." for name in cost.idle)):
-            continue
-        depth = row.module.count(".")
-        table.add_row(
-            "  " * depth + row.module.rpartition(".")[2] + (" (idle)" if row.module in cost.idle else ""),
-            f"{row.parameters:,}",
-            f"{row.trainable:,}",
-            f"{row.parameters / whole:.1%}",
-            _amount(row.flops),
-            _amount(row.activations),
-        )
-    return table
-
-
-def cost_lines(cost: DetectorCost, *, chosen: bool) -> list[str]:
-    """A line per idle module, and the multiply-adds of every part.
-
-    Args:
-        cost: of one detector.
-        chosen: whether the number of proposals was asked for, or is the setup's.
-    """
-    sizes = {row.module: row.parameters for row in cost.modules}
-    idle = [f"idle: {name} is counted ({sizes[name]:,} parameters), but nothing uses it" for name in cost.idle]
-    parts = ", ".join(f"{words} {_amount(cost.flops[part])}" for part, words in _PARTS.items() if cost.flops[part])
-    why = "--proposals" if chosen else "rpn_post_nms_top_n_test, the most an evaluation hands on"
-    masks = f" and the masks of {cost.masks} detections" if cost.masks else ""
-    return [*idle, f"multiply-adds per image: {parts} for {cost.proposals:,} proposals ({why}){masks}"]
-
-
-def _amount(number: int) -> str:
-    """``number`` in three digits and its thousands: 71.6 M."""
-    value, unit = float(number), ""
-    for larger in ("k", "M", "G", "T"):
-        if value < 999.5:
-            break
-        value, unit = value / 1000, f" {larger}"
-    return f"{value:.3g}{unit}"
-
-
-def _refuse_beside_documented(context: typer.Context) -> None:
-    """Nothing that would change what is counted stands beside --documented; variables are not read."""
-    for name, word in {
-        "file": str(context.params["file"]),
-        "entry": "--entry",
-        "overrides": "--set",
-        "data": "--data",
-        "cost": "--cost",
-        "proposals": "--proposals",
-    }.items():
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            raise SpecError(f"{word}: does not go with --documented", hint=_ALONE)
-
-
-def _compare_documented(json: bool) -> int:
-    """Compare the documented log's counts: 0 when all are met, else 1."""
-    from mmad.detector import parameter_counts
-    from mmad.experiment_log import compare_counts
-
-    found = compare_counts(lambda setup: {c.module: c.count for c in parameter_counts(setup)})
-    for difference in found.differences:
-        typer.echo(str(difference), err=json)
-    if json:
-        print_json(found.counted)
-    else:
-        typer.echo(f"{found.equal} of {found.printed} printed numbers equal")
-    return 1 if found.differences else 0
-
-
-# ``mmad weights``: which pretrained weights are needed, which are here, and fetching them.
-
-
-def weights(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="List only what this file needs.")] = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch what is missing (loads torch).")] = False,
-    weights_dir: WeightsDirOption = None,
-    json: JsonOption = False,
-) -> None:
-    """List the ImageNet weights of the backbones and whether they are here; fetch the missing ones.
-
-    They are looked for in --weights-dir, then in torch's own cache, under torchvision's file names (timm's as
-    timm-NAME.safetensors); --fetch writes to the first of these. Without FILE torchvision's are listed.
-
-    --json prints [{backbone, file, path}], path null where the file is missing.
-    """
-    from mmad.config.weights import find_weights, torch_checkpoints
-
-    needed = _needed(file)
-    if weights_dir is not None and fetch:
-        _make_folder(weights_dir)
-    found = {one: find_weights(one[0], weights_dir, one[1]) for one in needed}
-    if fetch and (missing := [one for one, path in found.items() if path is None]):
-        _fetch(missing, weights_dir or torch_checkpoints())
-        found = {one: find_weights(one[0], weights_dir, one[1]) for one in needed}
-    _print_weights(found, json)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "name another folder with --weights-dir"
-        raise WeightsError(f"no folder can be made here ({error.strerror})", where=folder, hint=hint) from None
-
-
-#: A backbone, and the weights that it starts from.
-WeightsNeed = tuple[str, str]
-
-
-def _needed(file: Path | None) -> tuple[WeightsNeed, ...]:
-    """The backbones with the weights that ``file`` needs, or all that can be built with ImageNet's."""
-    from mmad.config.load import load_ablation
-    from mmad.config.setup import BACKBONES
-
-    if file is None:
-        return tuple((backbone, "imagenet") for backbone in BACKBONES)
-    runs = [member.run for member in load_ablation(file).members]
-    return tuple(
-        dict.fromkeys((run.setup.image_backbone, run.protocol.weights) for run in runs if not run.from_scratch)
-    )
-
-
-def _print_weights(found: Mapping[WeightsNeed, Path | None], json: bool) -> None:
-    from mmad.base.terminal import TerminalColumn, fitted_table
-    from mmad.config.weights import weights_file
-
-    if json:
-        print_json(
-            [
-                {"backbone": one[0], "file": weights_file(*one), "path": None if path is None else str(path)}
-                for one, path in found.items()
-            ]
-        )
-        return
-    if not found:
-        typer.echo("no weights are needed: nothing here starts pretrained")
-        return
-    out = console()
-    columns = [TerminalColumn("backbone"), TerminalColumn("file"), TerminalColumn("where", wraps=True)]
-    rows = [
-        [one[0], weights_file(*one), "missing" if path is None else str(path.parent)] for one, path in found.items()
-    ]
-    out.print(fitted_table(columns, rows, out.width))
-    if None in found.values():
-        typer.echo("--fetch fetches what is missing")
-
-
-def _fetch(missing: Sequence[WeightsNeed], folder: Path) -> None:
-    """Download weights into ``folder``, their hashes checked.
-
-    Raises:
-        WeightsError: no connection, a file that is not what its name says, or one of the user's own.
-    """
-    import torch
-    from torchvision.models import get_model_weights
-
-    from mmad.config.part_words import TIMM
-    from mmad.config.weights import HUB, WEIGHTS_MODELS, is_file, torchvision_weights, weights_file
-
-    for name, (backbone, weights) in {weights_file(*one): one for one in missing}.items():
-        if is_file(weights):
-            raise WeightsError("is not here", where=weights, hint="it is a file of your own: put it there")
-        if weights.startswith(HUB):
-            _fetch_hub(weights.removeprefix(HUB))
-            continue
-        if backbone.startswith(TIMM):
-            _fetch_timm(backbone, folder)
-            continue
-        member = str(torchvision_weights(backbone, weights)).partition(".")[2]
-        url = get_model_weights(WEIGHTS_MODELS[backbone])[member].url
-        typer.echo(f"fetching {name} into {folder} …", err=True)
-        try:
-            torch.hub.load_state_dict_from_url(
-                url, model_dir=str(folder), map_location="cpu", check_hash=True, file_name=name, weights_only=True
-            )
-        except (OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"{name} could not be fetched ({error})",
-                hint=f"connect to the network, or copy the file into {folder} by hand",
-            ) from error
-
-
-def _fetch_hub(repository: str) -> None:
-    """Download the tensors of ``repository`` into the hub's own cache."""
-    from huggingface_hub import hf_hub_download
-
-    typer.echo(f"fetching {repository} …", err=True)
-    try:
-        hf_hub_download(repository, "model.safetensors")
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{repository} could not be fetched ({str(error).splitlines()[0]})",
-            hint="connect to the network, check the name, or copy the file by hand and name its path",
-        ) from error
-
-
-def _fetch_timm(backbone: str, folder: Path) -> None:
-    from mmad.config.part_words import TIMM
-    from mmad.config.weights import weights_file
-    from mmad.detector.timm_body import save_weights
-
-    file = folder / weights_file(backbone)
-    typer.echo(f"fetching {file.name} into {folder} …", err=True)
-    try:
-        save_weights(backbone.removeprefix(TIMM), file)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"{file.name} could not be fetched ({error})",
-            hint=f"connect to the network, or copy the file into {folder} by hand",
-        ) from error
-
-
-# ``mmad schema``: the JSON Schema of the ablation file.
-
-
-def schema() -> None:
-    """Print the JSON Schema (draft 4) of the ablation file.
-
-    The shipped files name their copy of it in the first line, so that editors with Taplo complete and check them.
-    """
-    from mmad.config.json_schema import ablation_schema
-
-    print_json(ablation_schema())
-
-
 def register(app: typer.Typer) -> None:
+    """Adds the command."""
     app.command("plan", cls=GroupedCommand)(plan)
-    app.command("params")(params)
-    app.command("weights")(weights)
-    app.command("schema")(schema)

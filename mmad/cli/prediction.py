@@ -33,7 +33,7 @@ shown from the score on at which the checkpoint has at most --false-positives fa
 
 DIR is new and holds boxes.csv (an image without a box has a row without label), boxes.json in COCO's form, and
 pictures/. Of a run's masks nothing is written. With --ensemble RUN is ablation/setting/arm: the boxes of all its seeds
-are fused (weighted box fusion, equal weights).
+and folds are fused (weighted box fusion, equal weights).
 """
 
 

@@ -107,6 +107,15 @@ def report(
             "--provenance", metavar="brief|full", help="full: also host, folders and command line of each run."
         ),
     ] = "brief",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help="Compare the arms in parts of the test split by this column; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Write it again whenever something new is recorded.")] = False,
     every: Annotated[
         float, typer.Option("--every", metavar="SECONDS", min=1, help="With --watch: at most so often.")
@@ -153,6 +162,9 @@ def report(
     --against DB|DATE says which verdicts, differences and runs are others, new or gone: against another database (a
     file or a URL), or against what had finished here by a date (2026-05-16: its end) or a moment, in UTC.
 
+    --by COLUMN parts the test split by a clinical column, source, site, scanner or year, and compares the arms in the
+    parts, as mmad compare --by; later reports show what was asked last.
+
     --watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each
     time; an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the
     queue.
@@ -177,6 +189,7 @@ def report(
     if paper:
         files = _write_paper(out, db)
         if not (html or md or csv or latex or figures or methods or ro_crate):
+            refuse_idle(context, "add --html, or leave it out", "by")
             _print_paper(files, as_json)
             return
     if ro_crate is not None and (watch or until_done):
@@ -201,6 +214,7 @@ def report(
         log=log,
         against=against,
         provenance=provenance,
+        by=tuple(by or ()),
     )
     if watch or until_done:
         opened = _open if show else None

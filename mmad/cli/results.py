@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmad.api.results import open_store
-from mmad.base.formatting import moment, short_key
+from mmad.base.formatting import four, moment, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
-from mmad.cli.output import MOST_ROWS, console, figure, file_line, print_json, result_line, section, status_text
+from mmad.cli.output import MOST_ROWS, console, file_line, print_json, result_line, section, status_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -161,10 +161,10 @@ def _cells(summary: MemberSummary) -> dict[str, str | Text]:
         "status": status_text(summary.run.status),
         "epoch": f"{summary.run.epochs_done}/{summary.epochs}",
         "best epoch": f"{shown.epoch}{star}" if shown else "–",
-        "val AP": figure(shown.val_ap if shown else None) + star,
-        "val AR": figure(shown.val_ar if shown else None) + star,
-        "test AP": figure(shown.test_ap if shown else None) + star,
-        "test AR": figure(shown.test_ar if shown else None) + star,
+        "val AP": four(shown.val_ap if shown else None) + star,
+        "val AR": four(shown.val_ar if shown else None) + star,
+        "test AP": four(shown.test_ap if shown else None) + star,
+        "test AR": four(shown.test_ar if shown else None) + star,
         "run": short_key(summary.run.key),
     }
 
@@ -306,7 +306,7 @@ def _epoch(record: EpochRecord, overlap: str) -> str:
         ("val AP", record.value("val", f"ap_{overlap}")),
         ("test AP", record.value("test", f"ap_{overlap}")),
     )
-    words = [f"{name} {figure(value)}" for name, value in measured]
+    words = [f"{name} {four(value)}" for name, value in measured]
     return ", ".join([f"{record.epoch}: lr {record.lr:g}", *words, f"{record.seconds:.1f} s"])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from pydantic import BaseModel
@@ -43,7 +43,7 @@ class Condition:
 
 def _attribute(parts: Collection[BaseModel], name: str) -> object:
     for part in parts:
-        if hasattr(part, name):
+        if name in part.__dict__ or hasattr(type(part), name):  # asked so, since pydantic is slow to say no
             value = getattr(part, name)
             return value["use"] if isinstance(value, dict) and "use" in value else value  # a named part is its name
     raise AttributeError(name)
@@ -127,8 +127,14 @@ def affecting(model: type[BaseModel], *effects: Effect, run: tuple[BaseModel, ..
         effects: one of these is enough.
         run: setup and training protocol of a run in which the field must not be idle; left out, some run is enough.
     """
-    conditions, fields = _idle_when(model, effects)
-    held = [bool(run) and condition.holds(*run) for condition in conditions]
+    conditions, _ = _idle_when(model, effects)
+    return _not_idle(model, effects, tuple(bool(run) and condition.holds(*run) for condition in conditions))
+
+
+@lru_cache(1000)
+def _not_idle(model: type[BaseModel], effects: tuple[Effect, ...], held: tuple[bool, ...]) -> tuple[str, ...]:
+    """The fields of ``model`` that affect one of ``effects`` where the conditions of ``_idle_when`` are as ``held``."""
+    _, fields = _idle_when(model, effects)
     return tuple(name for name, each in fields if not all(any(held[at] for at in idle) for idle in each))
 
 

@@ -502,10 +502,11 @@ class ModelSetup(BaseModel):
     mixed_precision: Annotated[bool, affects("training", "speed")] = Field(
         False, description="Half precision where it is safe; needs a GPU of NVIDIA or AMD."
     )
-    channels_last: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
-        False,
-        description="Keep the channels of a cell side by side in memory: faster on some GPUs, most in half precision; "
-        "rounds otherwise.",
+    channels_last: Annotated[bool | None, BeforeValidator(_none_word), affects("training", "speed"), Later(None)] = (
+        Field(
+            None,
+            description="Keep the channels of a cell side by side in memory, which rounds otherwise; none does where it is faster: on a CPU, with one image map, from 128 px on.",
+        )
     )
     tf32: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,

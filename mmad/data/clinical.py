@@ -167,8 +167,9 @@ def permuted_records(dataset: DataSet, permutation: int) -> NDArray[np.int64]:
     return donors
 
 
-#: What decides which values are missing: chance; another column; the value itself; then whole columns, whole records.
-Mechanism = Literal["random", "column", "value", "columns", "records"]
+#: What decides which values are missing: chance; another column; how the image was taken; the value itself; then whole
+#: columns, whole records.
+Mechanism = Literal["random", "column", "view", "value", "columns", "records"]
 _MISSING = 5  # a stream of random numbers of its own
 
 
@@ -178,8 +179,9 @@ def missing_values(
     """Which values of the studies at ``positions`` are taken away, (N, columns): the numbers', then the categories'.
 
     Those of a smaller share are among those of a greater one. They depend on data set, column and ``draw`` alone, so
-    they are the same for every arm and seed. By ``column`` and ``value`` half of what decides is chance, half how high
-    the other column (age, or the first number) or the value itself ranks; the other column keeps its own values.
+    they are the same for every arm and seed. By ``column``, ``view`` and ``value`` half of what decides is chance, half
+    how high the other column (age, or the first number), the view's name or the value itself ranks; the other column
+    keeps its own values.
 
     Args:
         share: of the values (or columns, or records), 0 to 1.
@@ -196,7 +198,9 @@ def missing_values(
         for place, name in enumerate(names):
             if name != other:
                 score = _chance(draw, name, count)
-                if mechanism != "random":
+                if mechanism == "view":
+                    score = score + _ranks_of([dataset.studies[position].taken.view for position in positions])
+                elif mechanism != "random":
                     score = score + _ranks(dataset, other or name, positions)
                 hidden[_highest(score, share), place] = True
     return hidden
@@ -222,13 +226,16 @@ def _ranks(dataset: DataSet, name: str, positions: Sequence[int]) -> NDArray[np.
     """How high each study's value of a column ranks, 0 to 1; categories in their order, a missing one in the middle."""
     numbers = [column.name for column in dataset.numeric]
     if name in numbers:
-        found = [dataset.studies[p].numeric[numbers.index(name)] for p in positions]
-    else:
-        place = [column.name for column in dataset.categorical].index(name)
-        values = dataset.categorical[place].values
-        words = [dataset.studies[p].categorical[place] for p in positions]
-        found = [None if word is None else float(values.index(word)) for word in words]
-    known = np.array([value for value in found if value is not None], dtype=np.float64)
+        return _ranks_of([dataset.studies[p].numeric[numbers.index(name)] for p in positions])
+    place = [column.name for column in dataset.categorical].index(name)
+    values = dataset.categorical[place].values
+    words = [dataset.studies[p].categorical[place] for p in positions]
+    return _ranks_of([None if word is None else values.index(word) for word in words])
+
+
+def _ranks_of(found: Sequence[float | str | None]) -> NDArray[np.float64]:
+    """The ranks of values, 0 to 1; a missing one stands in the middle."""
+    known = np.array([value for value in found if value is not None])
     _, place_of, counts = np.unique(known, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place_of]  # equal values share the mean of their ranks
     result = np.full(len(found), 0.5)

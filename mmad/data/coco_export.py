@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 from mmad.base.errors import DataError
@@ -58,7 +59,8 @@ def _image(dataset: DataSet, position: int, study: Study, bare: list[str] | None
         "clinical": {name: value for name, value in zip(columns, values, strict=True) if value is not None},
     }
     entry = {**entry, "no_finding": bare} if bare else entry
-    return entry if study.source is None else {**entry, "source": study.source}
+    entry = entry if study.source is None else {**entry, "source": study.source}
+    return {**entry, **{name: word for name, word in asdict(study.taken).items() if word}}
 
 
 def _annotation(dataset: DataSet, position: int) -> dict[str, object]:

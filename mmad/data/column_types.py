@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mmad.base.clock import now
 from mmad.base.errors import DataError
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.dataset import CategoricalColumn, NumericColumn
+from mmad.data.flow import SHIFTED
 from mmad.data.quantities import plausible_range, quantity_of, sentinels
 from mmad.data.spellings import spelled_alike
 
@@ -75,6 +77,7 @@ def unit_of(name: str) -> str:
 
 #: Years in the units of an age string (DICOM PS3.5, value representation AS).
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+_YEAR = re.compile(r"(?<!\d)([12]\d{3})(?=\d{4}(?!\d)|(?!\d))")  # 2019, 2019-05-17, 20190517, 17.5.2019
 _BOUND = re.compile(r"(?:[<>]=?|[≤≥])\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*\+")
 _AGE = re.compile(r"(\d{1,3})\s*([YMWD])", re.IGNORECASE)
 _COMMA = re.compile(r"([+-]?\d+),(\d+)")
@@ -89,6 +92,17 @@ def read_age(text: str) -> float | None:
     if found is None or (int(found[1]) == 0 and found[2].upper() == "Y"):
         return None
     return float(found[1]) * YEARS[found[2].upper()]
+
+
+def year_of(text: str) -> str | None:
+    """The year of a date in whatever form, ``SHIFTED`` for one that no radiograph has, and None where there is none.
+
+    De-identified dates are often moved into a century that is yet to come.
+    """
+    found = _YEAR.search(text)
+    if found is None:
+        return SHIFTED if text.casefold() == SHIFTED else None
+    return found[1] if 1900 <= int(found[1]) <= now().year else SHIFTED
 
 
 def read_by_rule(text: str) -> float | None:

@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from mmad.base.paths import cache_folder
 from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
 from mmad.config.messages import no_such, one_of
 from mmad.config.protocol import Fold
+from mmad.data.flow import NOT_KNOWN, Acquisition, Excluded
 from mmad.data.folds import folded
 from mmad.data.pixels import RULE, is_changed
 
@@ -77,6 +78,7 @@ class Study:
     numeric: tuple[float | None, ...]
     categorical: tuple[str | None, ...]
     source: str | None = None
+    taken: Acquisition = NOT_KNOWN
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,7 @@ class DataSet:
     mode: str | None = None  # what a study is: unified (an image), normal (a reading), full (without clinical data)
     no_finding: tuple[tuple[int, str], ...] = ()
     bits: int | None = None  # of images with more than 8, see mmad.data.pixels
+    excluded: tuple[Excluded, ...] = ()
     _splits: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> tuple[int, ...]:
@@ -131,12 +134,42 @@ class DataSet:
         rows = {(studies[p].image, studies[p].width, studies[p].height): i for i, p in enumerate(self.image_studies)}
         return np.array([rows[study.image, study.width, study.height] for study in studies], dtype=np.int64)
 
-    def ground_truth(self, split: str) -> GroundTruth:
-        """The boxes of one split; studies without boxes are listed too."""
-        positions = self.split(split)
+    @cached_property
+    def readings(self) -> tuple[tuple[int, str], ...]:
+        """Each reading once, (position in ``studies``, name): ordered as ``boxes.csv``, those without a box last."""
+        return tuple(dict.fromkeys((*zip(self.box_study.tolist(), self.reading, strict=True), *self.no_finding)))
+
+    def readers(self, split: str) -> tuple[str, ...]:
+        """The readers of a split: names of its readings, if some name recurs on another image of the data set.
+
+        Otherwise every name is of one reading, and nobody knows which readings are of one reader.
+        """
+        named = {(int(self.image_rows[study]), name) for study, name in self.readings if name}
+        if len(named) == len({name for _, name in named}):
+            return ()
+        here = {name for study, name in self.readings if name and self.studies[study].split == split}
+        return in_order(here)
+
+    def images_by_readings(self, split: str) -> tuple[int, ...]:
+        """How many images of a split have no reading (no row in ``boxes.csv``), one, two and so on."""
+        inside = set(self.split(split))
+        images = {int(self.image_rows[study]) for study in inside}
+        read = Counter(row for row, _ in {(int(self.image_rows[s]), name) for s, name in self.readings if s in inside})
+        return tuple(np.bincount([read[image] for image in images]).tolist()) if images else ()
+
+    def ground_truth(self, split: str, reader: str = "") -> GroundTruth:
+        """The boxes of one split; studies without boxes are listed too.
+
+        With ``reader`` that reader's boxes alone, of the studies that they read.
+        """
+        positions, mine = self.split(split), np.ones(len(self.boxes), dtype=bool)
+        if reader:
+            read = {study for study, name in self.readings if name == reader}
+            positions = tuple(study for study in positions if study in read)
+            mine = np.array([name == reader for name in self.reading], dtype=bool)
         place = np.full(len(self.studies), -1, dtype=np.int64)
         place[list(positions)] = np.arange(len(positions))
-        keep = place[self.box_study] >= 0
+        keep = (place[self.box_study] >= 0) & mine
         return GroundTruth(
             studies=tuple(self.studies[i].study for i in positions),
             patients=tuple(self.studies[i].patient for i in positions),
@@ -171,6 +204,11 @@ class DataSet:
         ``anew`` reads every byte, as whatever trains has to: a file can change and keep both.
         """
         return digests(self, anew=anew).content
+
+
+def in_order(readers: Iterable[str]) -> tuple[str, ...]:
+    """Names of readers as they are listed: R2 before R10."""
+    return tuple(sorted(readers, key=lambda name: (len(name), name)))
 
 
 # SHA-256 of a data set's content, remembered while no file changes.
@@ -315,7 +353,7 @@ def by_reading(dataset: DataSet) -> DataSet:
         dataset,
         studies=tuple(studies),
         box_study=np.array(owners, dtype=np.int64),
-        no_finding=(),
+        no_finding=tuple((place[study, reading], reading) for study, reading in dataset.no_finding),
         mode="normal",
         _splits={},
     )
@@ -324,10 +362,8 @@ def by_reading(dataset: DataSet) -> DataSet:
 def _readings(dataset: DataSet) -> dict[int, list[str]]:
     """Per study in ``boxes.csv`` the readings, in the order they first appear, those without a box last."""
     readings: dict[int, list[str]] = {}
-    for study, reading in (*zip(dataset.box_study.tolist(), dataset.reading, strict=True), *dataset.no_finding):
-        of_study = readings.setdefault(study, [])
-        if reading not in of_study:
-            of_study.append(reading)
+    for study, reading in dataset.readings:
+        readings.setdefault(study, []).append(reading)
     return readings
 
 

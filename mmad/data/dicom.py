@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.data.column_types import read_age
+from mmad.data.column_types import read_age, year_of
+from mmad.data.flow import NOT_KNOWN, SHIFTED, Acquisition
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,7 +36,8 @@ _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 class DicomHeader:
     """What an importer reads from the header: the size in pixels, age in years and sex (F, M or O) if known.
 
-    ``patient`` is a digest of PatientID, equal for equal ids; the id itself is not kept.
+    ``patient`` is a digest of PatientID, equal for equal ids; the id itself is not kept. ``taken`` is of
+    InstitutionName, Manufacturer with ManufacturerModelName, ViewPosition, and the year of StudyDate.
     """
 
     width: int
@@ -43,6 +45,7 @@ class DicomHeader:
     age: float | None
     sex: str | None
     patient: str | None = None
+    taken: Acquisition = NOT_KNOWN
 
 
 def is_dicom(path: Path) -> bool:
@@ -60,9 +63,16 @@ def read_header(path: Path, where: str) -> DicomHeader:
         width, height = int(file.get("Columns", 0)), int(file.get("Rows", 0))
         age, sex = read_age(str(file.get("PatientAge") or "")), str(file.get("PatientSex", "")).strip().upper()
         patient = str(file.get("PatientID") or "").strip()
+        site, maker, model, view, day = (
+            " ".join(str(file.get(name) or "").split())
+            for name in ("InstitutionName", "Manufacturer", "ManufacturerModelName", "ViewPosition", "StudyDate")
+        )
+        moved = str(file.get("LongitudinalTemporalInformationModified", "")).strip().upper() == "MODIFIED"
         _check(file, width, height, where)
     digest = hashlib.sha256(patient.encode()).hexdigest()[:16] if patient else None
-    return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None, digest)
+    year = SHIFTED if moved else year_of(day)
+    taken = Acquisition(site or None, f"{maker} {model}".strip() or None, view.upper() or None, year)
+    return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None, digest, taken)
 
 
 def decode_dicom(path: Path, where: str, check: Callable[[Image.Image], None] | None = None) -> Image.Image:

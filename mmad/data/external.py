@@ -29,6 +29,7 @@ class OutsideData:
         unlabelled: findings of the detector that nobody looked for there: what it detects of them is left out.
         notes: what differs.
         read: reads it. DataError where it is gone or changed.
+        shared: how many of its images are the run's data set's, too.
     """
 
     name: str
@@ -39,6 +40,7 @@ class OutsideData:
     unlabelled: tuple[str, ...]
     notes: tuple[str, ...]
     read: Callable[[], DataSet]
+    shared: int = 0
 
     @functools.cached_property
     def dataset(self) -> DataSet:
@@ -110,6 +112,8 @@ def outside_data(
         )
         for study in other.studies
     )
+    reading = tuple(reading for reading, is_kept in zip(other.reading, kept, strict=True) if is_kept)
+    with_boxes = set(zip(other.box_study[kept].tolist(), reading, strict=True))
     dataset = replace(
         other,
         labels=trained.labels,
@@ -119,14 +123,15 @@ def outside_data(
         box_study=other.box_study[kept],
         boxes=other.boxes[kept],
         labels_of=labels_of[kept],
-        reading=tuple(reading for reading, is_kept in zip(other.reading, kept, strict=True) if is_kept),
+        reading=reading,
+        no_finding=tuple(one for one in other.readings if one not in with_boxes),
         certainty=other.certainty[kept],
         _splits={},
     )
     text = json.dumps([content.content, sorted(mapped.items())])
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     names = (name or other.name, other.name, path, mapped)
-    return OutsideData(*names, fingerprint, unlabelled, tuple(notes), lambda: dataset)
+    return OutsideData(*names, fingerprint, unlabelled, tuple(notes), lambda: dataset, shared)
 
 
 def _own(path: Path) -> DataError:

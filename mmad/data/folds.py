@@ -78,6 +78,12 @@ def held_out_ratio(folds: int) -> float:
     return PARTS / ((folds - 1) * (PARTS - 1))
 
 
+def shared_training(folds: int) -> float:
+    """Training patients that a fold has in common with another, for each that it has not."""
+    common = (folds - 2) / (folds - 1) * (PARTS - 1) / PARTS
+    return common / (1 - common)
+
+
 def lacking_folds(dataset: DataSet, fold: Fold) -> tuple[str, int, int] | None:
     """A finding, how many patients have it, and a fold that has none of them; None where every fold has every finding.
 

@@ -356,8 +356,7 @@ class EpochBatches:
 
 def training_batches(
     dataset: DataSet,
-    image_size: int,
-    encoder: ClinicalEncoder | None,
+    studies: Studies,
     *,
     batch_size: int,
     seed: int,
@@ -365,8 +364,6 @@ def training_batches(
     clinical_dropout: float = 0.0,
     dropout_of: ClinicalDropout = "value",
     augmentation: Augmentation | None = None,
-    progress: OnProgress | None = None,
-    studies: Studies | None = None,
     own_augmentation: OwnAugmentation | None = None,
 ) -> EpochBatches:
     """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
@@ -374,29 +371,18 @@ def training_batches(
     ``clinical_dropout`` is the share of clinical values, or of records, that are missing in an epoch; after the flip
     images are moved as ``augmentation`` says.
 
-    Without an ``encoder`` the clinical tensors have no columns. ``studies`` are those of the other arguments,
-    if they are made already. Raises DataError for an empty training split and for an image that cannot be
-    decoded.
+    ``studies`` are those of ``dataset``. Raises DataError for an empty training split.
     """
     positions = _positions(dataset, "train")
-    shown = studies or Studies(dataset, image_size, encoder, progress)
     return EpochBatches(
-        shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of, augmentation, own_augmentation
+        studies, positions, batch_size, seed, flip, clinical_dropout, dropout_of, augmentation, own_augmentation
     )
 
 
-def evaluation_batches(
-    dataset: DataSet,
-    split: str,
-    image_size: int,
-    encoder: ClinicalEncoder | None,
-    *,
-    batch_size: int,
-    studies: Studies | None = None,
-) -> DataLoader[Batch]:
+def evaluation_batches(dataset: DataSet, split: str, studies: Studies, *, batch_size: int) -> DataLoader[Batch]:
     """The studies of ``split`` in the order of the file, unflipped; sized. Arguments and errors as for training."""
     items = [Item(position, False) for position in _positions(dataset, split)]
-    return _loader(studies or Studies(dataset, image_size, encoder), _Listed(items, batch_size))
+    return _loader(studies, _Listed(items, batch_size))
 
 
 def _positions(dataset: DataSet, split: str) -> tuple[int, ...]:

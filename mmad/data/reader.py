@@ -9,7 +9,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from mmad.data.dataset import (
     NumericColumn,
     Study,
 )
+from mmad.data.flow import ACQUIRED, ACQUISITION, EXCLUDED, EXCLUDED_COUNTS, SHIFTED, Acquisition, Excluded
 from mmad.data.pixels import MOST_BITS
 from mmad.data.tables import Problem, Refuse, open_table, raise_first
 
@@ -352,6 +353,59 @@ def _check_boxes(path: Path, lines: Sequence[int], table: BoxTable, studies: Seq
         refuse(Problem(code, DataError(what, where=at, hint=hint), study.study))
 
 
+# The optional tables: where and when images were taken, and what was left out of the source.
+
+
+def with_acquisition(root: Path, studies: tuple[Study, ...], refuse: Refuse = raise_first) -> tuple[Study, ...]:
+    """The studies with what ``acquisition.csv`` says of them, if it is there; a refused row says nothing.
+
+    Raises DataError for a table that cannot be read.
+    """
+    path = root / ACQUISITION
+    if not path.is_file():
+        return studies
+    header, rows = open_table(path)
+    check_header(path, header, ("study",), ACQUIRED, hint=f"the columns are study, {', '.join(ACQUIRED)}")
+    known = {study.study for study in studies}
+    taken: dict[str, Acquisition] = {}
+    for line, cells in rows:
+        row = dict(zip(header, cells, strict=True))
+        study, year = row.pop("study"), row.get("year") or SHIFTED
+        what, hint = "", "keep one row for each study"
+        if study not in known or study in taken:
+            what = f"study {study!r} " + ("stands twice" if study in taken else f"is not in {STUDIES}")
+        elif year != SHIFTED and not (len(year) == 4 and year.isascii() and year.isdecimal()):
+            what, hint = "column 'year' is no year", f"write four digits, {SHIFTED} where dates are shifted, or nothing"
+        if what:
+            error = DataError(what, where=f"{path}:{line}", hint=hint)
+            refuse(Problem("acquisition-unreadable", error, study))
+        else:
+            taken[study] = Acquisition(**{name: cell or None for name, cell in row.items()})
+    return tuple(replace(study, taken=taken.get(study.study, study.taken)) for study in studies)
+
+
+def _read_excluded(path: Path) -> tuple[Excluded, ...]:
+    """The rows of ``excluded.csv``, none where it is not there. Raises DataError."""
+    if not path.is_file():
+        return ()
+    header, rows = open_table(path)
+    check_header(
+        path, header, ("reason",), EXCLUDED_COUNTS, hint=f"the columns are reason, {', '.join(EXCLUDED_COUNTS)}"
+    )
+    found = []
+    for line, cells in rows:
+        row = dict(zip(header, cells, strict=True))
+        reason = row.pop("reason")
+        if not reason:
+            raise DataError("column 'reason' is empty", where=f"{path}:{line}", hint="say why they were left out")
+        for name, cell in row.items():
+            if cell and not (cell.isascii() and cell.isdecimal() and len(cell) < 16):
+                what, hint = f"column {name!r} is no whole number", "leave the cell empty if it is not known"
+                raise DataError(what, where=f"{path}:{line}", hint=hint)
+        found.append(Excluded(reason, **{name: int(cell) if cell else None for name, cell in row.items()}))
+    return tuple(found)
+
+
 # The image files of a data set: that they are there, and that no path leads out of the folder.
 
 
@@ -454,7 +508,7 @@ def load_dataset(path: Path | str) -> DataSet:
     if description.split_policy == "patient":
         _check_patients(root / STUDIES, studies)
     table = read_boxes(root / BOXES, studies, description.labels)
-    return assemble(root, description, studies, table)
+    return assemble(root, description, with_acquisition(root, studies), table)
 
 
 def check_files(root: Path) -> None:
@@ -470,7 +524,7 @@ def check_files(root: Path) -> None:
 
 
 def assemble(root: Path, description: Description, studies: tuple[Study, ...], table: BoxTable) -> DataSet:
-    """The data set of what was read."""
+    """The data set of what was read, and of what its source says was left out. Raises DataError."""
     return DataSet(
         root=root,
         name=description.name,
@@ -481,6 +535,7 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
         split_policy=description.split_policy,
         mode=description.mode,
         bits=description.bits,
+        excluded=_read_excluded(root / EXCLUDED),
         studies=studies,
         box_study=table.study,
         boxes=table.boxes,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mmad.base.records import SPLITS
 from mmad.data.audit.findings import SplitCount
 from mmad.data.audit.table_checks import split_counts
 from mmad.data.dataset import DataSet
+from mmad.data.flow import Acquired, Excluded, acquired
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,21 @@ class ColumnSummary:
 
 
 @dataclass(frozen=True)
+class SplitReaders:
+    """The readers of a split by name, and how many of its images have no reading, one, two and so on."""
+
+    names: tuple[str, ...]
+    images_by_readings: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """``readers: R1, R2; images by readings: 3 with 1, 17 with 2``."""
+        counts = [f"{count} with {number}" for number, count in enumerate(self.images_by_readings) if count]
+        names = ", ".join(self.names) or "not named"
+        return f"readers: {names}; images by readings: {', '.join(counts)}"
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """A data set in numbers."""
 
@@ -36,7 +53,10 @@ class DataSummary:
     fingerprint: str
     labels: tuple[str, ...]
     splits: tuple[SplitCount, ...]
+    readers: dict[str, SplitReaders]
     columns: tuple[ColumnSummary, ...]
+    excluded: tuple[Excluded, ...]
+    acquired: Acquired
 
 
 def summarise(dataset: DataSet) -> DataSummary:
@@ -49,7 +69,10 @@ def summarise(dataset: DataSet) -> DataSummary:
         fingerprint=dataset.fingerprint(),
         labels=dataset.labels,
         splits=split_counts(dataset),
+        readers={split: SplitReaders(dataset.readers(split), dataset.images_by_readings(split)) for split in SPLITS},
         columns=(*_numbers(dataset), *_categories(dataset)),
+        excluded=dataset.excluded,
+        acquired=acquired((study.image, study.patient, study.taken) for study in dataset.studies),
     )
 
 

@@ -14,6 +14,7 @@ from mmad.base.errors import DataError
 from mmad.base.files import FolderFilled, folder_beside, write_atomically
 from mmad.data.column_types import number_text
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, UNKNOWN, Box, CategoricalColumn, NumericColumn
+from mmad.data.flow import ACQUIRED, ACQUISITION, EXCLUDED, EXCLUDED_COUNTS, NOT_KNOWN, Acquisition, Excluded
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class StudyRow:
     split: str
     cells: tuple[str, ...]
     source: str = ""
+    taken: Acquisition = NOT_KNOWN
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,12 @@ def write_tables(
     boxes: Iterable[BoxRow],
     mode: str | None = None,
     bits: int | None = None,
+    excluded: Sequence[Excluded] = (),
 ) -> None:
-    """``dataset.toml``, ``studies.csv`` and ``boxes.csv``; a ``source`` column only if a study names one."""
+    """``dataset.toml``, ``studies.csv`` and ``boxes.csv``; a ``source`` column only if a study names one.
+
+    Likewise ``acquisition.csv`` and its columns, and ``excluded.csv``.
+    """
     columns = [column.name for column in numeric] + [column.name for column in categorical]
     sources = any(row.source for row in studies)
     header = ["study", "image", "width", "height", "patient", "split", *columns, *(["source"] if sources else [])]
@@ -99,6 +105,13 @@ def write_tables(
     write_atomically(folder / TOML, text.encode())
     write_atomically(folder / STUDIES, _csv(header, study_rows))
     write_atomically(folder / BOXES, _csv(box_header, box_rows))
+    known = [name for name in ACQUIRED if any(getattr(row.taken, name) for row in studies)]
+    if known:
+        taken = ([row.study, *(getattr(row.taken, name) or "" for name in known)] for row in studies)
+        write_atomically(folder / ACQUISITION, _csv(["study", *known], taken))
+    if excluded:
+        counts = ([one.reason, *(getattr(one, name) for name in EXCLUDED_COUNTS)] for one in excluded)
+        write_atomically(folder / EXCLUDED, _csv(["reason", *EXCLUDED_COUNTS], counts))
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

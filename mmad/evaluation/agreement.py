@@ -119,7 +119,6 @@ def drop(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> Drop:
     """The drop from ``original`` to the mean of ``altered``, on the same resamples of the patients.
 
@@ -130,7 +129,6 @@ def drop(
         altered: matches of each repeat of the alteration, on the same images.
         resamples: of the patients.
         seed: of the random numbers.
-        level: of the intervals.
 
     Raises:
         EvaluationError: no repeat, or repeats on other images.
@@ -148,7 +146,7 @@ def drop(
 
         # differences first: what an alteration leaves alone then drops by 0 to the last digit
         value = np.mean([values(once) - values(w) for w in again], axis=0)
-        return percentiles(float(value[0]), np.mean([values(drawn) - values(w) for w in redrawn], axis=0), level)
+        return percentiles(float(value[0]), np.mean([values(drawn) - values(w) for w in redrawn], axis=0), LEVEL)
 
     return Drop(
         ap=of("mean_ap"),

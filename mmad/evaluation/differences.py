@@ -549,6 +549,55 @@ def _over_folds(family: Sequence[FoldedPair], level: float) -> Iterator[Differen
         )
 
 
+def on_common_patients(
+    sample: PairSample, folds: Sequence[Hashable], shared_training: float, *, level: float = LEVEL
+) -> Difference:
+    """A pair over folds on patients whom no network was trained on, the same for all of them; it takes no verdict.
+
+    Seeds are averaged within each fold, and the folds are readers of common cases (Obuchowski and Rockette): the
+    variance of their mean is s²/K and the covariance over patients. It is s² (1/K + o/(1 − o)) where their training
+    sets overlap by o and differences go with training patients as one sum: no pair of folds can have more in common by
+    these, so that it errs on the safe side. ``_test_of`` gives the degrees of freedom.
+
+    Args:
+        sample: of every fold and seed.
+        folds: which fold each of them is of.
+        shared_training: o/(1 − o).
+    """
+    places = [[n for n, one in enumerate(folds) if one == fold] for fold in dict.fromkeys(folds)]
+    each = np.array([sample.differences[rows].mean() for rows in places])
+    moved = np.stack([sample.influence[rows].mean(axis=0) for rows in places])
+    count, value, reach, freedom = len(each), float(each.mean()), (_UNKNOWN, _UNKNOWN), _NO_FREEDOM
+    error = _UNKNOWN
+    if count > 1 and np.isfinite(each).all():
+        mean_square = float(each.var(ddof=1)) / 2 * (1 + count * shared_training)
+        error, *freedom_of_t = _test_of(count, mean_square, max(0.0, _shared(moved)), count - 1)
+        freedom = (freedom_of_t[0], freedom_of_t[1])
+        reach = t_test(value, error, freedom[0], level) if error > 0 else reach
+    return Difference(
+        ap=(found := _within(value, reach[0])),
+        p=reach[1],
+        pointwise=found,
+        p_pointwise=reach[1],
+        ar=_within(sample.ar.value, _UNKNOWN),
+        per_class=(),
+        p_patients=sample.p_patients,
+        seeds=min(map(len, places)),
+        patients=sample.patients,
+        images=sample.images,
+        family=1,
+        freedom=freedom[0],
+        freedom_hillis=freedom[1],
+        lent=0,
+        lent_freedom=0,
+        sd=float(each.std(ddof=1)) if count > 1 else None,
+        variance_seeds=error**2,
+        variance_patients=_UNKNOWN,
+        seed_share=None,
+        folds=count,
+    )
+
+
 def _unknown(one: FamilyPair) -> Difference:
     """A pair without an AP: nothing to find."""
     return _assembled(one, 0, _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN), _NO_FREEDOM, 0, 0, None, _UNKNOWN)

@@ -50,6 +50,11 @@ def pooled_ap(folds: Sequence[Matched]) -> float:
 
     It describes: scores of different networks are ranked as if they had one scale, and no interval belongs to it.
     """
+    return float(weigh(pooled(folds)).mean_ap[0])
+
+
+def pooled(folds: Sequence[Matched]) -> Matched:
+    """The matches of all folds together; rows of detections and true boxes stay those of each fold."""
     shift = np.cumsum([0, *(len(one.patients) for one in folds)])
     score, finding, image, row = (
         np.concatenate([getattr(one, name) for one in folds]) for name in ("score", "finding", "image", "row")
@@ -57,7 +62,7 @@ def pooled_ap(folds: Sequence[Matched]) -> float:
     image = image + np.repeat(shift[:-1], [len(one.image) for one in folds])
     order = np.lexsort((image, -score, finding))
     both = {name: np.concatenate([getattr(one, name) for one in folds], axis=1) for name in ("true", "ignored")}
-    together = replace(
+    return replace(
         folds[0],
         row=row[order],
         image=image[order],
@@ -68,4 +73,3 @@ def pooled_ap(folds: Sequence[Matched]) -> float:
         boxes=np.concatenate([one.boxes for one in folds]),
         patients=tuple(patient for one in folds for patient in one.patients),
     )
-    return float(weigh(together).mean_ap[0])

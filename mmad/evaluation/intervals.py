@@ -12,7 +12,7 @@ all patients agree, of the number of patients. Fewer than ``LEAST_PATIENTS`` giv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,13 +117,14 @@ def covariances(without: Floats) -> Floats:
     return covariance
 
 
-def error_of(values: Floats, without: Floats, patients: int) -> Error:
+def error_of(values: Floats, without: Floats, patients: int, shared_training: float = 0.0) -> Error:
     """How sure the mean over seeds is.
 
     Args:
         values: (S,) the figure of each seed.
         without: (S, G) the same without each group of patients.
         patients: that the figure rests on.
+        shared_training: where these are folds, the training patients that two have in common for each of one's own.
     """
     seeds = len(values)
     covariance = covariances(without)
@@ -133,7 +134,7 @@ def error_of(values: Floats, without: Floats, patients: int) -> Error:
         return Error(alone, freedom)
     shared = max(0.0, (float(covariance.sum()) - seeds * alone) / (seeds * (seeds - 1)))
     # two seeds can agree by luck, but not by more than what the patients do to each alone
-    among = max(float(values.var(ddof=1)), alone - shared)
+    among = max(float(values.var(ddof=1)), alone - shared) * (1 + seeds * shared_training)
     both = among + seeds * shared
     hillis = (both / among) ** 2 * (seeds - 1) if among > 0 else math.inf
     return Error(both / seeds, min(freedom, hillis))
@@ -194,13 +195,22 @@ def patients_with(matched: Matched, finding: int | None = None) -> int:
     return len({matched.patients[image] for image in np.flatnonzero(boxes)})
 
 
-def estimate(runs: Sequence[Matched], *, level: float = LEVEL, threshold: int = 0) -> IntervalEstimate:
+def estimate(
+    runs: Sequence[Matched],
+    *,
+    level: float = LEVEL,
+    threshold: int = 0,
+    folds: Sequence[Hashable] = (),
+    shared_training: float = 0.0,
+) -> IntervalEstimate:
     """AP and AR with their intervals; several runs are seeds of one setting, whose spread counts.
 
     Args:
         runs: the matches of each seed, of the same split.
         level: of the intervals.
         threshold: which of the matches' overlap thresholds, by position.
+        folds: where the runs are of several folds, which one each is of: seeds are averaged within them.
+        shared_training: of these folds, as of ``error_of``.
 
     Raises:
         EvaluationError: no run, or runs over other images.
@@ -208,14 +218,18 @@ def estimate(runs: Sequence[Matched], *, level: float = LEVEL, threshold: int = 
     require_equal(runs)
     once = [weigh(run, threshold=threshold) for run in runs]
     without = np.stack([_areas_and_recalls(run, threshold) for run in runs])  # (S, 1 + G, K, 2)
+    places = [[n for n, one in enumerate(folds) if one == fold] for fold in dict.fromkeys(folds)]
+    places = places or [[n] for n in range(len(runs))]
+    without = np.stack([without[rows].mean(axis=0) for rows in places])
     boxes, people = runs[0].boxes.sum(axis=0), [patients_with(runs[0], k) for k in range(len(runs[0].categories))]
     found = np.flatnonzero(boxes)
 
     def figures(column: int) -> Floats:
-        return np.stack([(w.ap, w.ar)[column][0] for w in once])  # (S, K)
+        each = np.stack([(w.ap, w.ar)[column][0] for w in once])
+        return np.stack([each[rows].mean(axis=0) for rows in places])  # (S, K)
 
     def error(column: int, k: int) -> Error:
-        found = error_of(figures(column)[:, k], without[:, 1:, k, column], people[k])
+        found = error_of(figures(column)[:, k], without[:, 1:, k, column], people[k], shared_training)
         return Error(found.variance + (0.0 if column else _GRID_VARIANCE), found.freedom)
 
     def one(column: int, k: int) -> Interval:
@@ -233,7 +247,8 @@ def estimate(runs: Sequence[Matched], *, level: float = LEVEL, threshold: int = 
         together = _correlations(without[:, 1:, found, column].mean(axis=0))
         return _mean_interval(values, np.array(bounds), together, every)
 
-    sd = float(np.std([w.mean_ap[0] for w in once], ddof=1)) if len(runs) > 1 else None
+    each = np.array([np.mean([once[n].mean_ap[0] for n in rows]) for rows in places])
+    sd = float(each.std(ddof=1)) if len(each) > 1 else None
     per_class = tuple((label, one(0, k), one(1, k)) for k, label in enumerate(runs[0].categories))
     return IntervalEstimate(mean(0), mean(1), per_class, sd)
 

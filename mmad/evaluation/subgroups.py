@@ -86,7 +86,7 @@ def subgroups(matched: Matched, levels: Levels, score: float | None) -> tuple[Su
     """
     found = []
     for level, chosen in levels.parts():
-        part = _part(matched, chosen)
+        part = part_of(matched, chosen)
         groups = groups_of(part.patients)
         positive = part.boxes.sum(axis=1) > 0
         sensitivity = false_positives = _UNKNOWN
@@ -95,10 +95,10 @@ def subgroups(matched: Matched, levels: Levels, score: float | None) -> tuple[Su
             hits = np.bincount(kept.image[kept.hit[0]], minlength=len(groups)).astype(np.float64)
             false = np.bincount(kept.image[kept.counted[0] & ~kept.hit[0]], minlength=len(groups)).astype(np.float64)
             boxes = part.boxes.sum(axis=1).astype(np.float64)
-            sensitivity = interval_of(_ratio(hits, boxes, groups), patients_with(part), float(boxes.sum()))
+            sensitivity = interval_of(ratio(hits, boxes, groups), patients_with(part), float(boxes.sum()))
             negative = (~positive).astype(np.float64)
             healthy = len({part.patients[image] for image in np.flatnonzero(~positive)})
-            false_positives = _rate(_ratio(false * negative, negative, groups), healthy)
+            false_positives = rate(ratio(false * negative, negative, groups), healthy)
         merit = _merit(part, groups, int(groups.max(initial=-1)) + 1)
         merit_interval = interval_of(merit, _people(part), int(part.boxes.sum()))
         people = len(set(part.patients))
@@ -108,7 +108,7 @@ def subgroups(matched: Matched, levels: Levels, score: float | None) -> tuple[Su
     return tuple(found)
 
 
-def _part(matched: Matched, chosen: Flags) -> Matched:
+def part_of(matched: Matched, chosen: Flags) -> Matched:
     """The matches of some images, which are numbered anew."""
     keep, place = chosen[matched.image], np.cumsum(chosen) - 1
     return replace(
@@ -124,7 +124,7 @@ def _part(matched: Matched, chosen: Flags) -> Matched:
     )
 
 
-def _ratio(above_line: Floats, below_line: Floats, groups: Ints) -> Floats:
+def ratio(above_line: Floats, below_line: Floats, groups: Ints) -> Floats:
     """(1 + G,) a ratio of sums over the images: of all, then without each group."""
     size = int(groups.max(initial=-1)) + 1
     up, down = (np.bincount(groups, weights=values, minlength=size) for values in (above_line, below_line))
@@ -134,8 +134,8 @@ def _ratio(above_line: Floats, below_line: Floats, groups: Ints) -> Floats:
     return kept
 
 
-def _rate(figures: Floats, patients: int) -> Interval:
-    """The interval of a rate of at least 0, (1 + G,) of ``_ratio``; none where all patients agree on more than 0.
+def rate(figures: Floats, patients: int) -> Interval:
+    """The interval of a rate of at least 0, (1 + G,) of ``ratio``; none where all patients agree on more than 0.
 
     Where nobody has any, it reaches up to the rate at which so many patients have none with a chance of 2.5 %: the
     exact interval of a Poisson count, each patient as one case.
@@ -199,7 +199,7 @@ def interactions(pairs: Sequence[tuple[Matched, Matched]], columns: Sequence[Lev
         parts = list(levels.parts())
         for number, (level, chosen) in enumerate(parts):
             within = _differences(pairs, chosen, groups, size)
-            people, others = (_people(_part(pairs[0][0], of)) for of in (chosen, ~chosen))
+            people, others = (_people(part_of(pairs[0][0], of)) for of in (chosen, ~chosen))
             difference, _ = _tested(within, people)
             tested: Interval | None = None
             p = math.nan
@@ -214,7 +214,7 @@ def interactions(pairs: Sequence[tuple[Matched, Matched]], columns: Sequence[Lev
 def _differences(pairs: Sequence[tuple[Matched, Matched]], chosen: Flags, groups: Ints, size: int) -> Floats:
     """(S, 1 + G) other minus reference within some images: of all patients, then without each group."""
     own = groups[chosen]
-    return np.stack([_merit(_part(b, chosen), own, size) - _merit(_part(a, chosen), own, size) for a, b in pairs])
+    return np.stack([_merit(part_of(b, chosen), own, size) - _merit(part_of(a, chosen), own, size) for a, b in pairs])
 
 
 def _compared(matched: Matched, chosen: Flags) -> tuple[bool, ...]:

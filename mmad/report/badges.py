@@ -58,7 +58,7 @@ def evaluation_badges(c: Conditions) -> list[Badge]:
     elif (c.selection_overlap, c.selection_proposals) != (c.overlap, c.proposals):
         badges.append(
             Badge(
-                f"chosen by {_NAMES.get(c.selection_overlap, c.selection_overlap)}, "
+                f"chosen by {OVERLAP_NAMES.get(c.selection_overlap, c.selection_overlap)}, "
                 f"{c.selection_proposals.replace('_', ' ')}",
                 "The best checkpoint was chosen during training under another protocol than the one shown.",
                 "caution",
@@ -95,12 +95,12 @@ def evaluation_badges(c: Conditions) -> list[Badge]:
     return [b for b in badges if b.text]
 
 
-_NAMES = {"iou": "IoU", "iobb": "IoBB"}
+OVERLAP_NAMES = {"iou": "IoU", "iobb": "IoBB"}
 _DETECTIONS = "For every image and finding only this many detections count: the ones with the highest scores."
 
 
 def _overlap(c: Conditions) -> Badge:
-    name = f"{_NAMES.get(c.overlap, c.overlap)} ≥ {c.threshold:g}"
+    name = f"{OVERLAP_NAMES.get(c.overlap, c.overlap)} ≥ {c.threshold:g}"
     if c.overlap == "iobb":
         return Badge(
             name,

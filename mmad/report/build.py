@@ -21,13 +21,14 @@ from mmad.report.crate import write_crate
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.methods import render_methods
 from mmad.report.model import PAGE_MARK, Logbook, PageForm, ReportModel, logbook_of
+from mmad.report.paper import ABLATION, paper_tables
 from mmad.report.pictures import check_number
 from mmad.report.provenance import Provenance
 from mmad.report.rendering import FigureRenderer
 from mmad.report.section_cache import ModelMaker, ModelOptions, make_sections, with_outcomes
 from mmad.report.table_model import ReportTable
 from mmad.report.table_writers import as_csv, as_latex, write_tables
-from mmad.report.tables import ABLATION, all_tables, paper_tables
+from mmad.report.tables import all_tables
 from mmad.report.watch import live
 from mmad.report.writers.html import RunProgress, Section, assemble, table_page
 from mmad.report.writers.markdown import render_markdown
@@ -81,6 +82,7 @@ def write_report(
     against: str | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
+    by: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
@@ -104,6 +106,7 @@ def write_report(
         against: another database, or a date of which this one's finished runs are compared with those of today.
         every: seconds after which a watched page reloads itself; None for a static page.
         provenance: ``full`` says on which host, in which folders and by which command each run was trained.
+        by: columns whose parts of the test split are compared, as ``mmad compare --by``; those of earlier are kept.
         progress: is called with (done, total) runs.
 
     Raises:
@@ -116,7 +119,7 @@ def write_report(
     if provenance not in get_args(Provenance):
         raise ReportError(f"unknown {provenance!r}", where="provenance", hint="choose brief or full")
     records = load_records(source, ablations, data)
-    asked = ModelOptions(data, options, pictures, provenance)
+    asked = ModelOptions(data, options, pictures, provenance, tuple(dict.fromkeys(by)))
     maker = ModelMaker(source, records, asked, created=created or now(), database=database)
     beside: Against | None = None
     if against is not None and maker.store is not None:

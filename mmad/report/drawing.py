@@ -29,8 +29,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from mmad.base.formatting import DASH, clean, clip, level_words, plural, signed, straight, whole
+from mmad.base.records import KIND_WORDS
 from mmad.report.figures import (
-    KIND_WORDS,
     NARROW,
     WIDE,
     CurveFigure,

@@ -17,8 +17,9 @@ from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.base.formatting import clip, level_words, plural, signed
 from mmad.base.paths import file_stem
-from mmad.base.records import SPLITS, CheckpointKind, Split
+from mmad.base.records import KEPT_KINDS, SPLITS, CheckpointKind, Split
 from mmad.evaluation.resampling import LEVEL
+from mmad.report.badges import OVERLAP_NAMES
 from mmad.report.model import AblationSection, LogView, ReportModel, RunSection
 
 Style = Literal["solid", "dashed", "dotted"]
@@ -32,7 +33,6 @@ MOST_EPOCHS = 300
 _JUMP = 5.0
 #: Widths of a file in mm: two columns of a journal, and one.
 WIDE, NARROW = 174.0, 85.0
-OVERLAP_NAMES = {"iou": "IoU", "iobb": "IoBB"}
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,6 @@ class FigureFile:
 
 #: What is drawn: a figure for a page, or a file.
 FigureTask = ReportFigure | FigureFile
-
-KIND_WORDS: dict[CheckpointKind, str] = {"best_ap": "best AP", "best_ar": "best AR", "final": "final"}
 
 
 # Words about a figure: what its axes leave out, and what a reader who cannot see it is told.
@@ -610,6 +608,7 @@ def _thresholds(stats: RunStatistics) -> _Points:
 _MISSING = {
     "random": "Values missing by chance",
     "column": "Missing by another column",
+    "view": "Missing by the view",
     "value": "Missing by their value",
     "columns": "Columns missing",
     "records": "Records missing",
@@ -648,7 +647,7 @@ def _forest_row(row: Comparison, statistics: Statistics) -> ForestRow:
     found = statistics.pair(row).difference
     mean = row.test_ap.difference
     value = mean.mean if mean else found.ap.value if found else None
-    others = tuple((kind, row.by_checkpoint.get(kind)) for kind in KIND_WORDS if kind != row.kind)
+    others = tuple((kind, row.by_checkpoint.get(kind)) for kind in KEPT_KINDS if kind != row.kind)
     low, high = (found.ap.low, found.ap.high) if found else (math.nan, math.nan)
     note = "" if value is not None else row.note or "not measured"
     patients = found.patients if found else None

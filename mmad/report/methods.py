@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -20,19 +20,22 @@ from mmad.analysis.comparison import (
     FEW_SEEDS,
     LEAST_PERMUTATIONS,
     NOTHING_REGISTERED,
+    Comparison,
     registration_words,
     trials_of,
 )
-from mmad.base.formatting import clip, level_words, moment, plural, short_key
+from mmad.base.formatting import clip, interval, level_words, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.part_words import is_own, part_name
 from mmad.config.setup import ModelSetup
+from mmad.data.flow import in_source
 from mmad.data.folds import PARTS
 from mmad.evaluation.differences import DRAWS
 from mmad.evaluation.intervals import LEAST_PATIENTS
 from mmad.evaluation.operating_points import FROC_RATES
+from mmad.evaluation.readers import ANY_READER, OTHERS
 from mmad.evaluation.resampling import LEVEL, RESAMPLES
-from mmad.report.cohort import cohort_key
+from mmad.report.cohort import Flow, cohort_key
 from mmad.report.model import AblationSection, ReportModel
 from mmad.report.table_model import Column, ReportTable, Row, Shown
 from mmad.report.table_writers import as_markdown, escape
@@ -81,12 +84,12 @@ class Methods:
 Facts = Mapping[str, Sequence[Sentence]]
 #: Paragraphs, and the facts in each; facts that stand in none of them answer the checklists alone.
 _PARAGRAPHS = (
-    ("Data", ("data", "samples", "sizes", "split")),
+    ("Data", ("data", "acquired", "flow", "samples", "sizes", "split")),
     ("Images and clinical values", ("preprocessing", "predictors", "missing")),
     ("Detector", ("architecture", "weights")),
     ("Training", ("training", "differences", "seeds")),
     ("Evaluation", ("selection", "metrics", "matching", "testing")),
-    ("Statistics", ("statistics", "robustness")),
+    ("Statistics", ("statistics", "robustness", "readers")),
     ("Software", ("software",)),
 )
 _HOMES = {name: heading for heading, names in _PARAGRAPHS for name in names}
@@ -215,7 +218,7 @@ _SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Sentence]]:
-    found: dict[str, list[Sentence]] = {"data": [], "samples": [], "sizes": [], "split": []}
+    found: dict[str, list[Sentence]] = {name: [] for name in ("data", "acquired", "flow", "samples", "sizes", "split")}
     records = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
     for key, record in records.items():
         cohort = model.cohorts.get(key)
@@ -228,6 +231,9 @@ def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Senten
         found["data"].append(Sentence(f"Data set: {name} (fingerprint {print_}{licence}).", cites))
         if record.dataset_name.startswith("phantom ("):
             found["data"].append(Sentence("Its images are synthetic: they show no patient."))
+        if (flow := model.flows.get(key)) is not None:
+            found["acquired"] += _acquired(flow, name)
+            found["flow"] += _flow(flow, name)
         found["samples"].append(Sentence(_SAMPLES.get(key[1], f"Samples: {key[1]}.")))
         if cohort is None:
             found["sizes"].append(Sentence(f"The counts of {name} are not known: its folder is gone or changed."))
@@ -250,6 +256,38 @@ def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Senten
         policy = _POLICIES.get(cohort.policy or "", "How the splits were made is not recorded.")
         found["split"].append(Sentence(policy))
     return {name: list(dict.fromkeys(sentences)) for name, sentences in found.items()}
+
+
+def _flow(flow: Flow, name: str) -> list[Sentence]:
+    """What the source has, what was left out and why, and what stays."""
+    kinds = (("patient", "patients"), ("image", "images"), ("reading", "readings"), ("box", "boxes"))
+    reasons = []
+    for one in flow.excluded:
+        counts = [plural(count, *kind) for kind in kinds if (count := getattr(one, kind[1]))]
+        reasons.append(f"{', '.join(counts)} ({clip(one.reason, 120)})")
+    if not reasons:
+        return []
+    images, patients = (in_source(flow.excluded, of, getattr(flow, of)) for of in ("images", "patients"))
+    source = f" of {plural(patients, 'patient')}" if patients is not None else ""
+    begun = "" if images is None else f"The source of {name} has {plural(images, 'image')}{source}. "
+    kept = f"{plural(flow.images, 'image')} of {plural(flow.patients, 'patient')} stay"
+    return [Sentence(f"{begun}Left out were {'; '.join(reasons)}; {kept}.")]
+
+
+def _acquired(flow: Flow, name: str) -> list[Sentence]:
+    """Where and when the images of all splits were taken."""
+    taken = [of for _, of in flow.acquired]
+    sites, scanners = (
+        {word for of in taken for word, _ in getattr(of, what) if word} for what in ("sites", "scanners")
+    )
+    years = [year for of in taken for year in (of.first, of.last) if year is not None]
+    words = [f"from {min(years)} to {max(years)}"] if years else []
+    words += [f"at {plural(len(sites), 'site')}"] if sites else []
+    words += [f"with {plural(len(scanners), 'kind')} of scanner"] if scanners else []
+    found = [Sentence(f"Images of {name} were taken {', '.join(words)}, as far as is known.")] if words else []
+    if shifted := sum(of.shifted for of in taken):
+        found.append(Sentence(f"The source shifts the dates of {plural(shifted, 'image')}; their years are not known."))
+    return found
 
 
 _RECORDS = {
@@ -643,7 +681,28 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
             )
         ],
         "results": [Sentence(headline) for headline in section.headlines],
+        "readers": _readers(section, model, rows),
     }
+
+
+def _readers(section: AblationSection, model: ReportModel, rows: Sequence[Comparison]) -> list[Sentence]:
+    """What was asked of the readers of the test split: each pair under each, and readers against each other."""
+    known = (replace(row, statistics=model.statistics.pair(row)) for row in rows)
+    found = [
+        f"{clip(row.names[1], 160)} against {clip(row.names[0], 160)}, with one reader's boxes as the reference: "
+        f"{row.readers_line}"
+        for row in known
+        if row.under_readers
+    ]
+    stats = (model.statistics.run(member) for member in section.frame.members)
+    ceilings = (one for run in stats if run is not None and run.readers is not None for one in run.readers.figures)
+    found += [
+        f"On {plural(one.images, 'test image')} of several readings, readers found {interval(one.sensitivity)} of each "
+        f"other's boxes, with {interval(one.false_positives)} false positives per image (F1 {interval(one.f1)})."
+        for one in ceilings
+        if (one.who, one.reference) == (OTHERS, ANY_READER)
+    ]
+    return [Sentence(words) for words in dict.fromkeys(found)]
 
 
 def _of_one_split(pairs: int) -> list[Sentence]:

@@ -19,7 +19,7 @@ from mmad.analysis.verdicts import Statistics
 from mmad.base.errors import MmadError, SpecError
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
-from mmad.base.records import Status
+from mmad.base.records import KIND_WORDS, Status
 from mmad.config.protocol import Proposals
 from mmad.data.phantom import is_phantom
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry, LogNote, LossTable
@@ -27,7 +27,7 @@ from mmad.experiment_log.parser import heading_name
 from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, Library, entry, proposals_of, setup_of
 from mmad.report.against import Against
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
-from mmad.report.cohort import Cohort, CohortKey
+from mmad.report.cohort import Cohort, CohortKey, Flow
 from mmad.report.pictures import Pictures
 from mmad.store.measurements import LogRecord
 from mmad.store.notes import Notes
@@ -144,6 +144,7 @@ class ReportModel:
     statistics: Statistics = field(default_factory=Statistics)
     pictures: Pictures = field(default_factory=Pictures)
     cohorts: Mapping[CohortKey, Cohort] = field(default_factory=dict)
+    flows: Mapping[CohortKey, Flow] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
     logbook: Logbook | None = None
     against: Against | None = None
@@ -183,6 +184,7 @@ def build_model(
     statistics: Statistics | None = None,
     pictures: Pictures | None = None,
     cohorts: Mapping[CohortKey, Cohort] | None = None,
+    flows: Mapping[CohortKey, Flow] | None = None,
     notes: Notes | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
@@ -212,6 +214,7 @@ def build_model(
         statistics=known,
         pictures=pictures or Pictures(),
         cohorts=cohorts or {},
+        flows=flows or {},
         notes=notes or Notes(),
     )
 
@@ -633,8 +636,6 @@ def _badges(member: MemberFrame, outcome: CheckpointResult) -> tuple[Badge, ...]
 
 # What the documented log prints for a run, beside what was measured here.
 
-_MIRRORED_KINDS = {"best_ap": "best AP", "best_ar": "best AR", "final": "final", "unlabelled": "unlabelled"}
-
 
 @dataclass(frozen=True)
 class Mirrored:
@@ -675,7 +676,7 @@ def _mirrored(member: MemberFrame) -> Mirrored | None:
     if kind is None:
         return None
     checkpoint = member.alone if kind == "unlabelled" else measured.get(kind)
-    return Mirrored(member, member.record.documented, _MIRRORED_KINDS.get(kind, kind), results[kind], checkpoint)
+    return Mirrored(member, member.record.documented, KIND_WORDS.get(kind, kind), results[kind], checkpoint)
 
 
 # The pages of a report: one page for everything, or an overview with linked pages of the ablations.

@@ -6,9 +6,8 @@ import base64
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -382,9 +381,7 @@ def pictures_of(
     store: Store,
     *,
     number: int | None = None,
-    data: Path | None = None,
     separate_pages: bool = False,
-    progress: Callable[[int, int], None] = lambda done, whole: None,
     share: PageShare | None = None,
     detections: DetectionStore | None = None,
 ) -> Pictures:
@@ -392,9 +389,7 @@ def pictures_of(
 
     Args:
         number: studies of each pair, whatever the licence; None shows a few where the licence allows it, 0 none.
-        data: where the data set lies now; None where the runs say.
         separate_pages: whether each ablation has a page of its own; each page may then be as large as a whole report.
-        progress: is called with (done, total) pairs.
         share: of a page that shows other ablations, too; None where ``frame`` is all of it.
         detections: of the store, where several frames are asked for.
 
@@ -405,9 +400,8 @@ def pictures_of(
     if number == 0:
         return Pictures()
     rows = {a.record.name: finished_comparisons(a) for a in frame.ablations}
-    whole, done = sum(map(len, rows.values())), 0
-    share = share or PageShare(whole)
-    context = _PictureContext(store, detections or FailureCachingStore(data), _Budget(number, share.pairs))
+    share = share or PageShare(sum(map(len, rows.values())))
+    context = _PictureContext(store, detections or FailureCachingStore(), _Budget(number, share.pairs))
     context.shown = share.shown
     found = {}
     for name, pairs in rows.items():
@@ -415,12 +409,8 @@ def pictures_of(
             context.begin_page(_Budget(number, len(pairs)))
         gathered = _PictureCollector(context)
         for comparison in pairs:
-            progress(done, whole)
             gathered.add(comparison)
-            done += 1
         found[name] = gathered.result()
-    if whole:
-        progress(whole, whole)
     return Pictures(found)
 
 

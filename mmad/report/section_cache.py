@@ -24,8 +24,11 @@ from typing import Any
 from mmad.analysis.cache import from_json_value
 from mmad.analysis.external import KIND as EXTERNAL
 from mmad.analysis.frames import MemberFrame, ReportFrame, ReportSource, with_measured
+from mmad.analysis.readers import KIND as READERS
+from mmad.analysis.readers import PAIR_KIND as READER_DIFFERENCES
 from mmad.analysis.subgroups import KIND as SUBGROUPS
 from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
+from mmad.analysis.subgroups import require_columns
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.analysis.verdicts import (
     FailureCachingStore,
@@ -35,7 +38,7 @@ from mmad.analysis.verdicts import (
     helpers_for,
 )
 from mmad.base.json import to_json_value
-from mmad.report.cohort import cohorts_of
+from mmad.report.cohort import cohorts_of, flows_of
 from mmad.report.model import Links, PageForm, ReportModel, build_model, layout
 from mmad.report.pictures import MOST_IN_ALL, USUAL, PageShare, pictures_of
 from mmad.report.provenance import (
@@ -64,6 +67,7 @@ class ModelOptions:
     evaluation: EvaluationOptions | None = None
     pictures: int | None = None
     provenance: Provenance = "brief"
+    by: tuple[str, ...] = ()
 
 
 class ModelMaker:
@@ -86,6 +90,8 @@ class ModelMaker:
         self.source, self.options, self.records = source, options, records
         self.store = source if isinstance(source, Store) else None
         self._hosts = hosts_of(records)
+        if options.by and self.store is not None:
+            require_columns([run.record for run in records.runs], self._detections, options.by)
         self.outline = build_model(
             self._shown(records),
             created=created,
@@ -110,7 +116,7 @@ class ModelMaker:
             helped: of ``compute_statistics``.
         """
         frame, options = with_measured(self.source, frame), self.options
-        statistics, pictures, cohorts = None, None, None
+        statistics, pictures, cohorts, flows = None, None, None, None
         if self.store is not None:
             statistics = compute_statistics(
                 frame,
@@ -120,8 +126,10 @@ class ModelMaker:
                 progress=lambda done, whole: progress(done / whole),
                 detections=self._detections,
                 helped=helped,
+                by=options.by,
             )
             cohorts = cohorts_of(frame, self.store, detections=self._data_sets)
+            flows = flows_of(frame, self.store, options.data, self._data_sets)
             pictures = pictures_of(
                 frame,
                 self.store,
@@ -140,6 +148,7 @@ class ModelMaker:
             statistics=statistics,
             pictures=pictures,
             cohorts=cohorts,
+            flows=flows,
             notes=self.outline.notes,
         )
 
@@ -282,7 +291,8 @@ def _fingerprints(store: Store, maker: ModelMaker, outline: ReportModel, form: P
     frame, data = maker.records, maker.options.data
     rows = store.row_digests([run.key for run in frame.runs])
     controls: dict[str, list[str]] = {}
-    for record in (one for kind in ("control", EXTERNAL, SUBGROUPS, INTERACTIONS) for one in store.analyses(kind)):
+    asked = ("control", EXTERNAL, SUBGROUPS, INTERACTIONS, READERS, READER_DIFFERENCES)
+    for record in (one for kind in asked for one in store.analyses(kind)):
         for key in record.subject.get("runs", ()):
             controls.setdefault(str(key), []).append(repr((record.subject, record.value)))
     paths = {run.key: Path(run.record.dataset_path) if data is None else data for run in frame.runs}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from mmad.analysis.clinical_table import TableAuroc
@@ -17,24 +17,22 @@ from mmad.analysis.comparison import (
     ESTIMAND,
     ESTIMAND_OF_FOLDS,
     NOTHING_REGISTERED,
+    OUTSIDE_FOLDS,
     Comparison,
     ComparisonTable,
     Conditions,
-    NotComparable,
     PairAgreement,
     PairStatistics,
     benefits,
-    compare,
     registration_words,
     search_of,
 )
-from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, load_frame
+from mmad.analysis.frames import AblationFrame, ClassFigures, MemberFrame
 from mmad.analysis.input_controls import alteration_words, meaning
-from mmad.analysis.metrics import Diagnosis, estimate_of
+from mmad.analysis.metrics import Diagnosis
 from mmad.analysis.overfitting import lowest_loss, onset_of, onset_words
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
+from mmad.analysis.readers import merged_words
 from mmad.analysis.verdicts import RunStatistics, Statistics
-from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.formatting import clip, level_words, plural, short_key, whole
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
@@ -42,17 +40,18 @@ from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIAL, TRIALS
-from mmad.config.tuning import best_of
+from mmad.config.tuning import best_of, same
+from mmad.data.dataset import UNIFIED
+from mmad.data.flow import Acquired, in_source
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
+from mmad.evaluation.readers import DETECTOR, OTHERS
 from mmad.evaluation.resampling import LEVEL, Interval
 from mmad.evaluation.tide import NOTE as TIDE_NOTE
-from mmad.experiment_log import entry
-from mmad.experiment_log.published import PublishedRow, published_table
 from mmad.report.against import Against
-from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
-from mmad.report.cohort import Cohort, CohortKey, SplitCohort, cohort_key
+from mmad.report.badges import OVERLAP_NAMES
+from mmad.report.cohort import Cohort, CohortKey, Flow, SplitCohort, cohort_key
 from mmad.report.model import (
     AblationSection,
     LogView,
@@ -62,8 +61,6 @@ from mmad.report.model import (
     run_anchor,
 )
 from mmad.report.table_model import FRACTION, HIGH, LOW, SD, Column, ReportTable, Row, Shown, Value
-from mmad.store.lookup import FoundRun
-from mmad.store.store import Store
 
 #: The columns that identify a member in every table.
 MEMBER = (
@@ -89,7 +86,8 @@ _EPOCH = Column("epoch", "its epoch", "epoch, from 1")
 _SCORE = Column("score", "least score of the detections that count", FRACTION)
 _FINDING = Column("finding", "the finding")
 _PATIENTS = Column("patients", "patients of the split with the finding", "patients")
-_OVERLAPS = {"iou": "IoU", "iobb": "IoBB"}
+#: More rows of readers against each other than this leave single pairs of readers to the files.
+_MOST_PAIRS = 22
 _INTERVALS = f"In brackets: {level_words(LEVEL)} intervals."
 _ON_EXTERNAL = "All studies of data sets that no run was trained on."
 _BY_PREVALENCE = "AP also depends on how frequent findings are: never compare it with the AP on other data."
@@ -110,12 +108,13 @@ def of_evaluation(protocol: EvaluationProtocol) -> Row:
 
 def protocol_words(protocol: EvaluationProtocol) -> str:
     """``IoU ≥ 0.5, clean proposals``."""
-    return f"{_OVERLAPS[protocol.overlap]} ≥ {protocol.threshold:g}, {protocol.proposals.replace('_', ' ')} proposals"
+    least = f"{OVERLAP_NAMES[protocol.overlap]} ≥ {protocol.threshold:g}"
+    return f"{least}, {protocol.proposals.replace('_', ' ')} proposals"
 
 
 def _by(protocol: EvaluationProtocol) -> str:
     """``IoU, clean``."""
-    return f"{_OVERLAPS[protocol.overlap]}, {protocol.proposals.replace('_', ' ')}"
+    return f"{OVERLAP_NAMES[protocol.overlap]}, {protocol.proposals.replace('_', ' ')}"
 
 
 def bounded(value: Interval | None) -> tuple[float | None, float | None, float | None]:
@@ -328,7 +327,8 @@ def external_pairs_table(known: Known, name: str = "external-pairs", **more: Any
         Shown("setting", "Setting", "text"), Shown("external", "External data", "text", below="missing"),
         Shown("patients", "Patients", "whole"), *_arm_heads(known, sides, "External AP"),
     )  # fmt: skip
-    note = f"{_ON_EXTERNAL} No verdict; each interval is of one pair. {_BY_PREVALENCE}"
+    folds = f" {OUTSIDE_FOLDS}" if any(row.folds for row, _ in known) else ""
+    note = f"{_ON_EXTERNAL} No verdict; each interval is of one pair.{folds} {_BY_PREVALENCE}"
     return ReportTable.of(name, "On external data", columns, rows, shown=shown, note=note, **more)
 
 
@@ -361,6 +361,49 @@ def interactions_table(known: Known, name: str = "interactions", **more: Any) ->
     return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, **more)
 
 
+def reader_verdicts_table(known: Known, name: str = "readers-pairs", **more: Any) -> ReportTable:
+    """The difference with the boxes of each reader alone as the reference, and whether sign and verdict hold."""
+    columns = (
+        *_PAIR, Column("reader", "whose boxes are the reference"), Column("images", "images that they read", "images"),
+        Column("patients", "patients of these", "patients"),
+        Column("left_out", "images that they did not read", "images"),
+        Column("ap_reference", "AP, first arm", FRACTION), Column("ap_other", "AP, second arm", FRACTION),
+        *bounded_columns("ap_difference", "AP, second minus first arm", level="ap_difference_level"),
+        Column("ap_difference_level", "level of that interval: 1 − alpha where the pair is registered", FRACTION),
+        Column("p", "two-sided, for all pairs together", "probability"),
+        Column("verdict", "by the interval of the difference under this reader"),
+        Column("sign_holds", "whether the sign is that with the boxes of all readers"),
+        Column("verdict_holds", "whether the verdict is that with the boxes of all readers"),
+        Column("missing", "why there is no difference"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    for row, _ in known:
+        for one in row.under_readers:
+            found = one.difference
+            size = (found.images, found.patients) if found else (None, None)
+            rows.append((
+                *_ends(row), one.reader, *size, one.left_out, *map(finite, one.arms),
+                *bounded(found.ap if found else None), found.level if found else None,
+                finite(found.p if found else None), one.verdict, one.sign_holds, one.verdict_holds, one.why or None,
+            ))  # fmt: skip
+    shown = (
+        Shown("reader", "Reader", "text", below="missing"), Shown("images", "Images", "whole"),
+        Shown("left_out", "Left out", "whole"),
+        *_arm_heads(known, [f"ap_{side}" for side, _ in _SIDES], "AP", level="ap_difference_level"),
+        Shown("verdict", "Verdict", "text"), Shown("p", "p", "p"),
+    )  # fmt: skip
+    asked = [(row, stats.merged) for row, stats in known if row.under_readers]
+    lines = _by_words((row.setting, row.readers_line) for row, _ in asked)
+    alone = asked[0][0].readers_line if len(asked) == 1 else ""
+    merged = dict.fromkeys(merged_words(images) for _, images in asked)
+    note = "The boxes of one reader alone are the reference, on the images that they read; exploratory."
+    return ReportTable.of(
+        name, "Under each reader", columns, rows, shown=shown, note=" ".join(filter(None, (note, alone, *merged))),
+        section="setting" if len(known) > 1 else "", footnotes=() if alone else lines,
+        footing="Under how many readers sign and verdict hold", **more,
+    )  # fmt: skip
+
+
 def pair_tables(section: AblationSection, number: int, statistics: Statistics) -> tuple[ReportTable, ...]:
     """The results of a comparison of the ablation (from 0), its other measures, and the same by finding."""
     comparison, frame = section.comparisons[number], section.frame
@@ -383,6 +426,7 @@ def pair_tables(section: AblationSection, number: int, statistics: Statistics) -
         pair_findings_table(known, named("findings-pairs"), **more),
         external_pairs_table(known, named("external-pairs"), **more),
         interactions_table(known, named("interactions"), **more),
+        reader_verdicts_table(known, named("readers-pairs"), **more),
     )
 
 
@@ -481,23 +525,30 @@ def trials_table(section: AblationSection) -> ReportTable:
         Column("_setup", "all of them in words"),
         Column("status", "of the run"),
         Column("val_ap", "validation AP of the kept checkpoint", FRACTION),
-        Column("chosen", "yes for the setup that the arm is trained with in this setting, once all trials have ended"),
+        Column(
+            "chosen",
+            "yes for the setup that the arm is trained with in this setting, once all trials have ended; "
+            "no for a higher AP that came after that",
+        ),
     )
     groups: dict[tuple[str, str], list[MemberFrame]] = {}
     for member in section.frame.members if search else ():
         groups.setdefault((member.record.setting.partition(TRIAL)[0], member.record.arm), []).append(member)
     rows: list[Row] = []
-    for trials in groups.values():
+    for place, trials in groups.items():
         figures = [one.alone.val_ap if one.alone is not None else None for one in trials]
         ended = all(one.run.record.status in ("finished", "failed") for one in trials)
         best = best_of(figures) if ended and len(trials) == search.get("trials") else None
+        tuned = section.frame.tuned.get(place)
+        alike = [tuned is not None and all(same(one.setup.get(f), tuned.get(f)) for f in fields) for one in trials]
+        chosen = alike.index(True) if any(alike) else best
         for number, (one, figure) in enumerate(zip(trials, figures, strict=True)):
             values = [value if isinstance(value, int | float) else str(value) for value in map(one.setup.get, fields)]
             words = ", ".join(
                 f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                 for name, value in zip(fields, values, strict=True)
             )
-            said = "yes" if number == best else ""
+            said = "yes" if number == chosen else "no" if number == best else ""
             rows.append((*of_member(one, section.frame), *values, words, one.run.record.status, figure, said))
     return ReportTable.of(
         file_stem(record.name, "trials"), "Trials", columns, rows,
@@ -505,7 +556,8 @@ def trials_table(section: AblationSection) -> ReportTable:
             Shown("setting", "Trial", "text", anchor="_anchor"), Shown("arm", "Arm", "text"),
             Shown("_setup", "Setup", "text"), Shown("val_ap", "Val AP"), Shown("chosen", "Chosen", "text"),
         ),
-        note="Chosen is the highest validation AP of an arm in a setting; trials are not compared with each other.",
+        note="Chosen is the highest validation AP of an arm in a setting, no where that came when runs had begun with "
+        "another choice; trials are not compared with each other.",
     )  # fmt: skip
 
 
@@ -1189,6 +1241,44 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
 
 
+def missing_by_arm(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """AP with values missing, of arms trained otherwise side by side: means over their seeds; of one arm nothing."""
+    columns = (
+        Column("setting", "setting of the ablation"), Column("mechanism", "what decides which values are missing"),
+        Column("share", "of the values, columns or records that are missing", FRACTION),
+        Column("arm", "arm of the pair"), Column("ap", "mean AP over the seeds", FRACTION),
+        Column("ap_sd", "their standard deviation", FRACTION),
+        Column("seeds", "how many", "seeds"), Column("_missing", "what is missing, in words"),
+    )  # fmt: skip
+    found: dict[tuple[Value, ...], dict[Value, float]] = {}
+    for run in runs:
+        _, setting, arm, *_, key = run.identity
+        for one in (c for c in run.stats.controls if c.alteration.kind == "missing"):
+            named = (setting, one.alteration.name, one.alteration.share, arm, alteration_words(one.alteration))
+            found.setdefault((setting, "", 0.0, arm, "nothing"), {})[key] = one.drop.before
+            found.setdefault(named, {})[key] = one.drop.after
+    rows: list[Row] = []
+    several = len({arm for _, _, _, arm, _ in found}) > 1
+    for (*which, words), of in found.items() if several else ():
+        if len(of) < len(found[which[0], "", 0.0, which[3], "nothing"]):
+            continue  # another mean than of all the seeds beside it
+        deviation = stdev(of.values()) if len(of) > 1 else None
+        rows.append((*which, fmean(of.values()), deviation, len(of), words))
+    shown = (Shown("_missing", "Missing", "text"), Shown("ap", "AP"))
+    return ReportTable.of(
+        "missingness-by-arm", "Missing clinical values, by how an arm was trained", columns, rows, shown=shown,
+        note="AP with the values missing, mean over the seeds; equal values are missing in every arm and seed.",
+        across="arm", section="setting" if len({row[0] for row in rows}) > 1 else "", **more,
+    )  # fmt: skip
+
+
+def missing_by_arm_table(section: AblationSection, statistics: Statistics) -> ReportTable:
+    """The same of all runs of an ablation."""
+    frame = section.frame
+    table = missing_by_arm(evaluated(frame.members, frame, statistics), subject=clip(section.title, 120))
+    return replace(table, name=file_stem(frame.record.name, table.name))
+
+
 def clinical_table(found: Sequence[tuple[EvaluatedRun, Sequence[TableAuroc]]], **more: Any) -> ReportTable:
     """What the clinical values say of each finding without the image, beside what a run does."""
     columns = (
@@ -1472,10 +1562,46 @@ def subgroups_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("subgroups", "Parts of the split", columns, rows, shown=shown, note=note, **more)
 
 
+def readers_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """Readers against each other, and each run's detector against them at the score that validation fixed."""
+    columns = (
+        *EVALUATED, Column("who", "a reader, the other readers, or the detector"),
+        Column("reference", "whose boxes are looked for"), _SCORE,
+        Column("images", "images that both have read", "images"), Column("patients", "patients of these", "patients"),
+        Column("boxes", "boxes that are looked for, once for each pair of readings", "boxes"),
+        *bounded_columns("sensitivity", "share of the boxes that are found"),
+        *bounded_columns("false_positives", "boxes that find none, per image and pair of readings"),
+        *bounded_columns("f1", "harmonic mean of sensitivity and precision"), Column("_why", "why no score is fixed"),
+        Column("_brief", "whether it is displayed: single pairs of many readers are not"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.who, one.reference, found.score if one.who == DETECTOR else None, one.images, one.patients,
+         one.boxes, *bounded(one.sensitivity), *bounded(one.false_positives), *bounded(one.f1),
+         clip(found.why, 160) or None, one.who in (DETECTOR, OTHERS) or len(found.figures) <= _MOST_PAIRS)
+        for run in runs
+        if (found := run.stats.readers) is not None
+        for one in found.figures
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("reference", "Boxes of", "text"), Shown("who", "Looked for by", "text", below="_why"),
+        Shown("images", "Images", "whole"), Shown("sensitivity", "Sensitivity", patients="patients"),
+        Shown("false_positives", "False positives per image", "number", patients="patients"),
+        Shown("f1", "F1", patients="patients"),
+    )  # fmt: skip
+    merged = dict.fromkeys(merged_words(run.stats.readers.merged) for run in runs if run.stats.readers is not None)
+    note = " ".join((
+        "On images that both have read; the detector at the score that validation fixed, on those of several readings.",
+        *merged, _INTERVALS,
+    ))  # fmt: skip
+    title = "Readers against each other"
+    return ReportTable.of("readers", title, columns, rows, shown=shown, note=note, **({"brief": "_brief"} | more))
+
+
 #: The tables of a run's detections, in the order in which they are shown.
 DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
     thresholds_table, froc_table, confusion_table, reliability_table, detected_table, boxes_table, image_scores_table,
     errors_table, masks_table, coco_table, controls_table, missingness_table, subgroups_table,
+    readers_table,
 )  # fmt: skip
 
 
@@ -1491,11 +1617,21 @@ def run_tables(member: MemberFrame, ablation: AblationFrame, statistics: Statist
     return tuple(table.without("_run") for table in found if table.rows)
 
 
+def _several_readings(cohort: Cohort) -> bool:
+    """Whether some image has more than one."""
+    return any(len(split.images_by_readings) > 2 for split in cohort.splits)
+
+
 def _characteristics(cohort: Cohort, split: SplitCohort) -> Iterator[tuple[Any, ...]]:
     """Name, level of a category, and count of a split; of a number its median and quartiles."""
     yield from (("Images", "", split.images), ("Patients", "", split.patients), ("Boxes", "", split.boxes))
-    if any(one.readers > 1 for one in cohort.splits):
+    if _several_readings(cohort):
         yield from (("Readings", "", split.readings), ("Readers", "", split.readers))
+        images = dict(enumerate(split.images_by_readings))
+        words = ("Images without a reading", "Images of one reading")
+        for number in range(max(len(one.images_by_readings) for one in cohort.splits)):
+            if any(one.images_by_readings[number:][:1] not in ((), (0,)) for one in cohort.splits):
+                yield words[number] if number < 2 else f"Images of {number} readings", "", images.get(number, 0)
     yield from (("Patients with", *of) for of in zip(cohort.labels, split.patients_with, strict=True))
     for name, unit, (*quartiles, missing) in zip(cohort.numeric, cohort.units, split.numbers, strict=True):
         if missing < split.samples:
@@ -1506,33 +1642,111 @@ def _characteristics(cohort: Cohort, split: SplitCohort) -> Iterator[tuple[Any, 
         yield from ((name, *of) for of in zip((*values, "not known"), counts, strict=True))
 
 
-def cohort_table(section: AblationSection, cohorts: Mapping[CohortKey, Cohort]) -> ReportTable:
-    """Who was studied: sizes, findings, readers and clinical columns of each split, of each of its data sets."""
+def _acquired(found: Acquired | None) -> Iterator[tuple[Any, ...]]:
+    """Name, level and count of where and when images were taken; of years the first, the last and None."""
+    if found is None:
+        return
+    for name, counts in (("Site", found.sites), ("Scanner", found.scanners), ("View", found.views)):
+        yield from ((name, level or "not known", count) for level, count in counts)
+    if found.first is not None:
+        yield "Years", "", None, found.first, found.last
+    if found.shifted:
+        yield "Date shifted by the source (images)", "", found.shifted
+    if found.undated and (found.shifted or found.first is not None):
+        yield "Date not known (images)", "", found.undated
+
+
+_FLOW_COUNTS = ("patients", "images", "readings", "boxes")
+
+
+def flow_table(
+    section: AblationSection, cohorts: Mapping[CohortKey, Cohort], flows: Mapping[CohortKey, Flow]
+) -> ReportTable:
+    """What the source has, what was left out of it and why, and what stays in each split, of each data set."""
+    columns = (
+        Column("data", "name of the data set"), Column("step", "source, left out, data set, or a split"),
+        Column("reason", "why it was left out"), *(Column(name, "how many") for name in _FLOW_COUNTS),
+        Column("_step", "both in words"),
+    )  # fmt: skip
+    runs = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
+    rows: list[Row] = []
+    for key, record in runs.items():
+        flow, cohort = flows.get(key), cohorts.get(key)
+        if flow is None or not flow.excluded:
+            continue
+        kept = [flow.patients, flow.images, flow.readings]
+        source = [in_source(flow.excluded, *of) for of in zip(_FLOW_COUNTS, kept, strict=False)]
+        boxes = sum(split.boxes for split in cohort.splits) if cohort is not None else None
+        found = [("source", "", *source, None, "In the source")]
+        found += [
+            ("left out", one.reason, *(getattr(one, name) for name in _FLOW_COUNTS), f"Default: {one.reason}")
+            for one in flow.excluded
+        ]
+        found += [("data set", "", *kept, boxes, "In the data set")]
+        found += [
+            (one.split, "", one.patients, one.images, one.readings, one.boxes, _split_words(one.split))
+            for one in (cohort.splits if cohort is not None else ())
+        ]
+        rows += [(record.dataset_name, step, reason or None, *rest) for step, reason, *rest in found]
+    used = [name for n, name in enumerate(_FLOW_COUNTS, 3) if any(row[n] for row in rows)]
+    shown = (Shown("_step", "", "text"), *(Shown(name, name.capitalize(), "whole") for name in used))
+    note = (
+        "Left out are the patients, images and readings of which nothing stays after the step, and the boxes on images "
+        "that stay; – is not known."
+    )
+    return ReportTable.of(
+        file_stem(section.frame.record.name, "flow"), "From the source to the splits", columns, rows, shown=shown,
+        note=note, section="data" if len(runs) > 1 else "", subject=clip(section.title, 120),
+    )  # fmt: skip
+
+
+def _split_words(split: str) -> str:
+    words = {"train": "Training", "val": "Validation", "test": "Test"}
+    return words.get(split, split.capitalize())
+
+
+def cohort_table(
+    section: AblationSection, cohorts: Mapping[CohortKey, Cohort], flows: Mapping[CohortKey, Flow]
+) -> ReportTable:
+    """Who was studied: sizes, findings, readers, clinical columns, sites and years of each split of each data set."""
     columns = (
         Column("data", "name of the data set"), Column("characteristic", "what was counted"),
         Column("level", "of a finding or a category"), Column("split", "train, val or test"),
         Column("value", "how many, or the median"), Column("low", "lower quartile"), Column("high", "upper quartile"),
         Column("_cell", "in words"), Column("_row", "both in words"), Column("_split", "the split in words"),
     )  # fmt: skip
-    words = {"train": "Training", "val": "Validation", "test": "Test"}
     rows: list[Row] = []
     runs = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
     for key, record in runs.items():
         cohort = cohorts.get(key)
+        taken = dict(flows[key].acquired) if key in flows else {}
         for split in cohort.splits if cohort is not None else ():
-            for name, level, value, *ends in _characteristics(cohort, split):  # type: ignore[arg-type]
+            found = (*_characteristics(cohort, split), *_acquired(taken.get(split.split)))  # type: ignore[arg-type]
+            for name, level, value, *ends in found:
                 low, high = ends if ends else (None, None)
-                text = f"{value:.4g} ({low:.4g} to {high:.4g})" if ends else whole(int(value))
+                text = f"{value:.4g} ({low:.4g} to {high:.4g})" if ends and value is not None else ""
+                text = text or (f"{low} to {high}" if ends else whole(int(value)))
                 text += f" ({value / split.patients:.0%})".replace("%", " %") if level and split.patients else ""
                 cells = (record.dataset_name, name, level or None, split.split, value, low, high)
-                here = words.get(split.split, split.split.capitalize())
-                rows.append((*cells, text, f"{name}: {level}" if level else name, here))
+                rows.append((*cells, text, f"{name}: {level}" if level else name, _split_words(split.split)))
     shown = (Shown("_row", "Characteristic", "text"), Shown("_cell", "", "whole"))
     note = "Patients with a finding or a category in per cent of the split's; clinical numbers over its images."
+    several = [key for key in runs if key in cohorts and _several_readings(cohorts[key])]
+    if several:
+        unnamed = not any(split.readers for key in several for split in cohorts[key].splits)
+        note += " No reader is named: each name is of one reading." if unnamed else ""
+        if any(key[1] == UNIFIED for key in several):
+            note += " The boxes of all readings of an image are its reference: what two readers drew is there twice."
     return ReportTable.of(
         file_stem(section.frame.record.name, "cohort"), "Who was studied", columns, rows, shown=shown, note=note,
         across="_split", section="data" if len(runs) > 1 else "", subject=clip(section.title, 120),
     )  # fmt: skip
+
+
+def studied_tables(section: AblationSection, model: ReportModel) -> tuple[ReportTable, ...]:
+    """Who was studied, and how their images came from the source into the splits, where that is known."""
+    flow = flow_table(section, model.cohorts, model.flows)
+    return (*((flow,) if flow.rows else ()), cohort_table(section, model.cohorts, model.flows))
 
 
 def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterator[ReportTable]:
@@ -1553,6 +1767,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
         yield checkpoints
     yield findings_table(frame.members, frame, statistics, subject=subject)
     yield from threshold_tables(section, statistics)
+    yield missing_by_arm_table(section, statistics)
     runs = evaluated(frame.members, frame, statistics)
     for make in DETECTIONS[1:]:
         table = make(runs, subject=subject)
@@ -1565,7 +1780,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
 def all_tables(model: ReportModel) -> Iterator[ReportTable]:
     """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
-        tables = (cohort_table(ablation, model.cohorts), *ablation_tables(ablation, model.statistics))
+        tables = (*studied_tables(ablation, model), *ablation_tables(ablation, model.statistics))
         yield from (table for table in tables if table.rows)
     if model.against is not None:
         yield from (table for table in against_tables(model.against) if table.rows)
@@ -1575,297 +1790,3 @@ def all_tables(model: ReportModel) -> Iterator[ReportTable]:
         yield all_runs_table(model)
     if any(section.run.epochs for section in model.runs):
         yield epochs_table(model)
-
-
-# The published table: the arms of ``ablations/mdf_net.toml`` as published, as documented and as measured.
-
-#: The ablations of the tables, and the figures of the first one.
-ABLATION, FEATURES = "mdf_net", "clinical_features"
-MEASURES = {"val_ap": "validation AP", "val_ar": "validation AR", "test_ap": "test AP", "test_ar": "test AR"}
-BESIDE = "Published and documented figures were obtained on other data (REFLACX with MIMIC), for orientation."
-NAN = float("nan")
-_KINDS: tuple[CheckpointKind, ...] = ("best_ap", "best_ar")
-_KIND_WORDS = {
-    "best_ap": "best AP",
-    "best_ar": "best AR",
-    "higher_test_ap": "the higher test AP, for reproduction alone",
-}
-
-
-def paper_tables(store: Store, *, ablation: str = ABLATION) -> tuple[ReportTable, ...]:
-    """The table of the arms and, where they mirror published rows, those by finding and by clinical columns.
-
-    Raises:
-        ReportError: as ``paper_table``.
-    """
-    table = paper_table(store, ablation=ablation)
-    frame = load_frame(store, [ablation]).ablations[0]
-    if not any(_published(members) for _, _, members in _groups(frame)):
-        return (table,)
-    return table, _published_findings(frame), _published_features(store)
-
-
-def paper_table(store: Store, *, ablation: str = ABLATION) -> ReportTable:
-    """The store's results so far: per setting and arm what is measured at best-AP checkpoints and what the log prints.
-
-    Where the published table shows the arm's entry, the published row follows, what is measured at the kind of
-    checkpoint that it used, and at whichever of a run's kept checkpoints has the higher test AP: that choice reads the
-    test and is made here alone. The note says what lifts the published difference,
-    ``footnotes`` what is missing.
-
-    Raises:
-        ReportError: the ablation was never started, or its arms were trained or evaluated under unequal conditions.
-    """
-    try:
-        frame = load_frame(store, [ablation]).ablations[0]
-    except ReportError as error:
-        raise ReportError(
-            error.what, hint=f"the published table is repeated by `mmad ablate ablations/{ABLATION}.toml`"
-        ) from error
-    conditions = {setting: _conditions(frame, setting) for setting in frame.settings}
-    first, _ = next(iter(conditions.values()))
-    badges = legend([*evaluation_badges(first), *_marks(frame)])
-    design = dict.fromkeys(words for _, said in conditions.values() for words in said)
-    under = "; ".join([f"data: {first.data}", *(badge.text for badge in badges), *design])
-    detections = DetectionStore()
-    found = {
-        (setting, arm): _paper_rows(store, detections, setting, arm, members, under)
-        for setting, arm, members in _groups(frame)
-    }
-    columns = (
-        Column("arm", "arm of the ablation"),
-        Column("source", "measured, the documented entry, or published"),
-        Column("checkpoint", "best_ap, best_ar, or higher_test_ap: whichever of the two tests better"),
-        _EPOCH,
-        Column("setting", "setting of the ablation"),
-        Column("seeds", "seeds that are finished", "seeds"),
-        Column("parameters", "parameters of the detector", "parameters"),
-        *(column for name, words in MEASURES.items() for column in bounded_columns(name, words)),
-        Column("under", "the conditions of the measured figures"),
-        Column("note", "why figures or intervals are missing, or how the checkpoint was chosen"),
-        Column("_checkpoint", "the checkpoint in words"),
-        Column("_setting", "the setting, where there are several"),
-    )
-    note = f"Measured figures with {level_words(LEVEL)} intervals over patients and seeds. {BESIDE}"
-    shown = (
-        Shown("arm", "Arm", "text", below="_setting"), Shown("source", "Source", "text", below="_checkpoint"),
-        Shown("parameters", "Parameters", "whole"), *(Shown(name, words) for name, words in MEASURES.items()),
-    )  # fmt: skip
-    several = len(frame.settings) > 1
-    notes = tuple(
-        f"{arm}{f', {setting}' if several else ''}: {rows[0][-2]}"
-        for (setting, arm), rows in found.items()
-        if rows[0][-2]
-    )
-    if any(row[1] == "published" for rows in found.values() for row in rows):
-        note += f" What lifts the published difference: {'; '.join(published_table().what_lifts_it)}."
-    rows = [(*row, row[4] if several else None) for rows in found.values() for row in rows]
-    return ReportTable.of(
-        "paper", frame.record.title, columns, rows, shown=shown, note=note, conditions=f"{under}.",
-        footnotes=notes,
-    )  # fmt: skip
-
-
-def _marks(frame: AblationFrame) -> list[Badge]:
-    """The badges that warn of inflated or weakened figures in any arm."""
-    marks = [
-        badge
-        for member in frame.members
-        for badge in (*setup_badges(member.run), *audit_badges(member.run), *member_badges(member))
-    ]
-    return [badge for badge in marks if badge.tone == "caution"]
-
-
-def _groups(frame: AblationFrame) -> Iterator[tuple[str, str, tuple[MemberFrame, ...]]]:
-    """Setting, arm and members, those of one setting together."""
-    for setting in frame.settings:
-        for arm in frame.arms:
-            if members := frame.of(setting, arm):
-                yield setting, arm, members
-
-
-def _conditions(frame: AblationFrame, setting: str) -> tuple[Conditions, tuple[str, ...]]:
-    """The conditions of the first arm, and what differs by design; a table never mixes two protocols."""
-    first, *others = frame.arms
-    design = []
-    for arm in others:
-        found = compare(
-            *([m.compared for m in frame.of(setting, one)] for one in (first, arm)),
-            names=(first, arm), file=frame.record, kind="best_ap",
-        )  # fmt: skip
-        if isinstance(found, NotComparable):
-            where, hint = f"ablation {frame.record.name}", "run the whole file under one protocol"
-            raise ReportError(found.error().what, where=where, hint=hint)
-        if found.by_design:
-            design.append(f"{arm} {found.design}")
-    return frame.of(setting, first)[0].compared.conditions("best_ap"), tuple(design)
-
-
-def _documented_entry(members: Sequence[MemberFrame]) -> str | None:
-    return next((member.record.documented for member in members if member.record.documented), None)
-
-
-def _published(members: Sequence[MemberFrame]) -> PublishedRow | None:
-    """The published row that shows the entry of ``members``."""
-    name = _documented_entry(members)
-    return next((row for row in published_table().rows if row.run == name), None)
-
-
-def _paper_rows(
-    store: Store,
-    detections: DetectionStore,
-    setting: str,
-    arm: str,
-    members: Sequence[MemberFrame],
-    under: str,
-) -> list[tuple[Value, ...]]:
-    """The measured row of an arm, what the log prints for it, if it mirrors an entry, and the published rows."""
-    done = [member for member in members if member.run.finished and member.best_ap is not None]
-    waiting = [
-        "has no best-AP checkpoint" if m.run.finished else f"{m.run.record.status} at epoch {m.run.record.epochs_done}"
-        for m in members
-        if m not in done
-    ]
-    counted = next((member.run.count("model") for member in members), None)
-
-    def row(source: str, kind: str, epoch: int | None, parameters: int | None, figures: Sequence[Value], note: str = "",
-            seeds: int | None = None, conditions: str | None = None) -> tuple[Value, ...]:  # fmt: skip
-        head = (arm, source, kind, epoch, setting, seeds, parameters)
-        return (*head, *figures, conditions, note or None, _KIND_WORDS[kind])
-
-    def measured(kind: CheckpointKind, notes: Sequence[str] = ()) -> tuple[Value, ...]:
-        found, why = _measured(store, detections, done, kind)
-        figures = [x for measure in MEASURES for x in bounded(found.get(measure))]
-        note = "; ".join([*notes, *([why] if why else [])])
-        return row("measured", kind, _epoch(done, kind), counted, figures, note, len(done), under)
-
-    rows = [measured("best_ap", waiting)]
-    name = _documented_entry(members)
-    if name is None:
-        return rows
-    log = entry(name)
-    printed = log.params.get("model")
-    best = log.results.get("best_ap")
-    figures = [x for m in MEASURES for x in (None if best is None else float(getattr(best, m)), None, None)]
-    rows.append(row(name, "best_ap", best.epoch if best else None, printed, figures))
-    if (shown := _published(members)) is not None:
-        own = log.results[shown.checkpoint]
-        values = (own.val_ap, own.val_ar, shown.ap, shown.ar)
-        note = "the higher test AP of the run's two kept checkpoints"
-        figures = [x for value in values for x in (value, None, None)]
-        rows.append(row("published", shown.checkpoint, shown.epoch, printed, figures, note))
-        if shown.checkpoint != "best_ap":
-            rows.append(measured(shown.checkpoint))
-        better = [_higher_test_ap(member) for member in done]
-        means = [_mean(better, measure) for measure in MEASURES]
-        figures = [x for value in means for x in (value, None, None)]
-        epochs = {one.epoch for one in better}
-        epoch = epochs.pop() if len(epochs) == 1 else None
-        note = "chosen by the test figures: for reproduction alone"
-        rows.append(row("measured", "higher_test_ap", epoch, counted, figures, note, len(done), under))
-    return rows
-
-
-def _higher_test_ap(member: MemberFrame) -> CheckpointResult:
-    """The kept checkpoint that tests better, as the published rows were chosen. It makes a figure optimistic."""
-    kept = [one for kind in _KINDS if (one := member.outcome(kind)) is not None]
-    return max(kept, key=lambda one: -1.0 if one.test_ap is None else one.test_ap)
-
-
-def _epoch(members: Sequence[MemberFrame], kind: CheckpointKind) -> int | None:
-    epochs = {one.epoch for member in members if (one := member.outcome(kind)) is not None}
-    return epochs.pop() if len(epochs) == 1 else None
-
-
-def _measured(
-    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], kind: CheckpointKind
-) -> tuple[dict[str, Interval], str]:
-    """(mean of each measure over the seeds, with an interval where stored detections allow one; reason if not)."""
-    outcomes = [one for member in members if (one := member.outcome(kind)) is not None]
-    if len(outcomes) < len(members):
-        return {}, f"a run has no {_KIND_WORDS[kind].replace(' ', '-')} checkpoint"
-    found = {name: Interval(mean, NAN, NAN) for name in MEASURES if (mean := _mean(outcomes, name)) is not None}
-    why = ""
-    for split in ("val", "test"):
-        try:
-            found |= _with_intervals(store, detections, members, split, kind) if members else {}
-        except (EvaluationError, DataError) as error:
-            why = f"no interval: {error}"
-    return found, why
-
-
-def _mean(outcomes: Sequence[CheckpointResult], measure: str) -> float | None:
-    return _mean_of([getattr(one, measure) for one in outcomes])
-
-
-def _mean_of(values: Sequence[float | None]) -> float | None:
-    """The mean, where every value is known."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known and len(known) == len(values) else None
-
-
-def _with_intervals(
-    store: Store,
-    detections: DetectionStore,
-    members: Sequence[MemberFrame],
-    split: Split,
-    kind: CheckpointKind,
-) -> dict[str, Interval]:
-    options = EvaluationOptions(split=split, checkpoint=kind)
-    targets = [evaluation_target(store, FoundRun(member.run.record, (member.record,)), options) for member in members]
-    estimate = estimate_of(store, detections, targets).estimate
-    return {f"{split}_ap": estimate.ap, f"{split}_ar": estimate.ar}
-
-
-def _published_findings(frame: AblationFrame) -> ReportTable:
-    """Test AP and AR of each finding in the published rows, beside the seeds' mean at the same kind of checkpoint."""
-    columns = (
-        Column("finding", "the finding"), Column("arm", "arm of the ablation"), Column("run", "the entry published"),
-        _CHECKPOINT, Column("published_ap", "published test AP", FRACTION),
-        Column("published_ar", "published test AR", FRACTION), Column("ap", "measured test AP", FRACTION),
-        Column("ar", "measured test AR", FRACTION), Column("_checkpoint", "the checkpoint in words"),
-    )  # fmt: skip
-    rows: list[Row] = []
-    for _, arm, members in _groups(frame):
-        if (shown := _published(members)) is None:
-            continue
-        outcomes = [one for m in members if m.run.finished and (one := m.outcome(shown.checkpoint)) is not None]
-        for finding, figures in shown.findings.items():
-            own = [values for one in outcomes for label, *values in one.test_classes if label == finding]
-            means = [_mean_of([values[i] for values in own]) for i in (0, 1)]
-            rows.append((finding, arm, shown.run, shown.checkpoint, *figures, *means, _KIND_WORDS[shown.checkpoint]))
-    shown_columns = (
-        Shown("finding", "Finding", "text"), Shown("arm", "Arm", "text", below="_checkpoint"),
-        Shown("published_ap", "AP, published"), Shown("ap", "AP, measured"),
-        Shown("published_ar", "AR, published"), Shown("ar", "AR, measured"),
-    )  # fmt: skip
-    note = f"Test figures at the kind of checkpoint that was published. {BESIDE}"
-    title = f"{frame.record.title} by finding"
-    return ReportTable.of("paper-findings", title, columns, sorted(rows, key=lambda r: str(r[0])), shown=shown_columns,
-                          note=note)  # fmt: skip
-
-
-def _published_features(store: Store) -> ReportTable:
-    """Published test AP and AR by clinical columns, beside what ``ablations/clinical_features.toml`` measured."""
-    members: list[MemberFrame] = []
-    if any(record.name == FEATURES for record in store.ablations()):
-        members = [m for m in load_frame(store, [FEATURES]).ablations[0].members if m.setup.get("use_clinical")]
-    columns = (
-        Column("columns", "clinical columns that the network reads"),
-        Column("published_ap", "published test AP", FRACTION), Column("published_ar", "published test AR", FRACTION),
-        Column("seeds", "seeds that are finished", "seeds"), Column("ap", "measured test AP", FRACTION),
-        Column("ar", "measured test AR", FRACTION),
-    )  # fmt: skip
-    rows: list[Row] = []
-    for row in published_table().clinical_features:
-        done = [m.best_ap for m in members if m.record.setting == row.columns and m.run.finished and m.best_ap]
-        rows.append((row.columns, row.ap, row.ar, len(done), _mean(done, "test_ap"), _mean(done, "test_ar")))
-    shown = (
-        Shown("columns", "Clinical columns", "text"), Shown("published_ap", "AP, published"),
-        Shown("ap", "AP, measured"), Shown("published_ar", "AR, published"), Shown("ar", "AR, measured"),
-    )  # fmt: skip
-    note = (
-        "Measured at best-AP checkpoints; of the published rows the checkpoint is not known, and that of all columns "
-        f"is MDF-Net's. {BESIDE}"
-    )
-    return ReportTable.of("paper-features", "Clinical columns", columns, rows, shown=shown, note=note)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmad.analysis.frames import CheckpointResult, MemberFrame
-from mmad.base.formatting import clean
+from mmad.base.formatting import clean, four
 from mmad.base.records import CheckpointRecord
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup
@@ -85,11 +85,6 @@ def heading_figures(member: MemberFrame) -> str:
         ("best_t", best.test_ap if best else None),
     )
     return f"({', '.join(f'{name}={four(value)}' for name, value in figures)})"
-
-
-def four(value: float | None) -> str:
-    """Four decimals, as in the log; a dash where nothing was measured."""
-    return "–" if value is None else f"{value:.4f}"
 
 
 def setup_line(setup: Mapping[str, Any], name: str) -> str:

@@ -263,13 +263,11 @@ class Dashboard:
         host: what other machines train is not shown.
     """
 
-    def __init__(
-        self, store: Store, ablation: str | None = None, machine: Machine | None = None, *, host: str | None = None
-    ) -> None:
+    def __init__(self, store: Store, ablation: str | None = None, *, host: str | None = None) -> None:
         self._store = store
         self._ablation = ablation
         self._host = host
-        self._machine = machine or Machine()
+        self._machine = Machine()
         self._costs: tuple[Cost, ...] | None = None
         self._added = 0.0
 

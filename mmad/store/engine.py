@@ -574,17 +574,17 @@ def network_type(path: Path) -> str | None:
         lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
-    target = path.resolve()
+    target = f"{path.resolve().as_posix()}/"
     best, kind = -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
         if len(fields) < 5 or not after:
             continue
-        point = Path(_unescaped(fields[4]))
+        point = _unescaped(fields[4]).rstrip("/") + "/"
         # a later line hides an earlier one of the same place
-        if len(point.parts) >= best and target.is_relative_to(point):
-            best, kind = len(point.parts), after.split(" ")[0]
+        if len(point) >= best and target.startswith(point):
+            best, kind = len(point), after.split(" ")[0]
     return kind if NETWORK_TYPE.fullmatch(kind.removeprefix("fuse.")) else None
 
 

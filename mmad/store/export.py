@@ -47,17 +47,17 @@ BATCH = 1000
 
 
 def batches(
-    connection: Connection, table: Table, size: int = BATCH, where: Sequence[ColumnElement[bool]] = ()
+    connection: Connection, table: Table, where: Sequence[ColumnElement[bool]] = ()
 ) -> Iterator[Sequence[RowMapping]]:
-    """The rows of ``table`` in the order of its primary key, ``size`` at a time; moments are in UTC, JSON its text.
+    """The rows of ``table`` in the order of its primary key, part by part; moments are in UTC, JSON its text.
 
     ``where`` are conditions that all hold for them.
     """
     order = tuple(table.primary_key.columns) or tuple(table.c)  # a view has no key
     texts = [type_coerce(c, Text).label(c.name) if isinstance(c.type, Json) else c for c in table.c]
-    statement = select(*texts).where(*where).order_by(*order).execution_options(yield_per=size)
+    statement = select(*texts).where(*where).order_by(*order).execution_options(yield_per=BATCH)
     with connection.execute(statement) as rows:
-        yield from rows.mappings().partitions(size)
+        yield from rows.mappings().partitions(BATCH)
 
 
 @dataclass(frozen=True)

@@ -316,8 +316,11 @@ def find_seeds(store: Store, name: str) -> list[FoundRun]:
     return [FoundRun(store.run(member.key), (member,)) for member in seeds] or [find_run(store, name)]
 
 
-def find_ensembles(store: Store, name: str) -> list[list[FoundRun]]:
+def find_ensembles(store: Store, name: str, *, across_folds: bool = False) -> list[list[FoundRun]]:
     """All seeds of each setting, fold and arm that ``name`` means: of an ablation every one, each group of runs once.
+
+    Args:
+        across_folds: those of all folds together.
 
     Raises:
         StoreError: as ``find_runs``.
@@ -325,10 +328,11 @@ def find_ensembles(store: Store, name: str) -> list[list[FoundRun]]:
     if not is_ablation(store, name):
         folds: dict[str, list[FoundRun]] = {}
         for one in find_seeds(store, name):
-            folds.setdefault(one.members[0].setting if one.members else "", []).append(one)
+            folds.setdefault(one.members[0].setting if one.members and not across_folds else "", []).append(one)
         return list(folds.values())
     members = store.members(named_ablation(store, name))
-    arms = dict.fromkeys(f"{one.ablation}/{one.setting}/{one.arm}" for one in members)
+    settings = [without_fold(one.setting) if across_folds else one.setting for one in members]
+    arms = dict.fromkeys(f"{m.ablation}/{name}/{m.arm}" for m, name in zip(members, settings, strict=True))
     groups: dict[tuple[str, ...], list[FoundRun]] = {}
     for arm in arms:
         seeds = find_seeds(store, arm)

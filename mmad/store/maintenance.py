@@ -37,7 +37,7 @@ from mmad.base.errors import StoreError
 from mmad.base.files import left_parts, replacing, write_atomically
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, StorePaths, clean_command
-from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, OnProgress, RunRecord
+from mmad.base.records import HELD, KEPT_KINDS, CheckpointKind, CheckpointRecord, OnProgress, RunRecord
 from mmad.store import schema
 from mmad.store.damage import Damage, find_damage, same_row
 from mmad.store.engine import serialise
@@ -49,7 +49,7 @@ from mmad.store.store import Store
 #: Tables whose rows are made again when they are needed.
 _CACHES = ("analyses", "device_memory")
 #: What a finished run keeps when it is pruned, unless other kinds are named.
-KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+KEPT = KEPT_KINDS
 #: In a run's folder: the names of checkpoints that a person had deleted, one a line.
 _PRUNED = "pruned"
 _BLOCK = 2**20

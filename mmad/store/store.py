@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy import Connection, func, select
@@ -63,7 +62,7 @@ class StoreState:
 
 
 #: Kinds of analyses that somebody asked for and a report shows.
-_SHOWN = ("control", "external", "interactions", "note", "subgroups")
+_SHOWN = ("control", "external", "interactions", "note", "reader_differences", "readers", "subgroups")
 
 
 def read_state(connection: Connection) -> StoreState:
@@ -147,9 +146,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

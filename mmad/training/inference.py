@@ -33,7 +33,15 @@ from mmad.data.loader import Batch, Studies, evaluation_batches
 from mmad.detector import EVALUATION_MODES, build_detector, load_weights
 from mmad.detector.weights import name_seed
 from mmad.training import checkpoint, loop
-from mmad.training.device import Precision, in_layout, open_dataset, open_device, prepare_process, require_device
+from mmad.training.device import (
+    Precision,
+    begun_layout,
+    in_layout,
+    open_dataset,
+    open_device,
+    prepare_process,
+    require_device,
+)
 from mmad.training.losses import Weighing
 
 
@@ -84,7 +92,6 @@ class RestoredDetector:
         self.model = build_detector(
             setup, labels=len(dataset.labels), columns=self.columns, seed=spec.protocol.seed, weights="none"
         ).to(self.device)
-        in_layout(self.model, setup)
         self.precision = Precision(self.device, half=setup.mixed_precision, bf16=setup.bf16)
         self._loaded: Path | None = None
 
@@ -94,7 +101,7 @@ class RestoredDetector:
             return
         held, content = checkpoint.load(file)
         checkpoint.require_key(held, content, self.spec.key)
-        load_weights(self.model, content.tensors["model"])
+        load_weights(in_layout(self.model, begun_layout(self.spec.setup, content.facts)), content.tensors["model"])
         self._loaded = file
 
     @torch.no_grad()
@@ -188,15 +195,7 @@ class InferenceRunner:
         return result.detections
 
     def _batches(self, split: Split) -> DataLoader[Batch]:
-        setup = self.spec.setup
-        return evaluation_batches(
-            self.dataset,
-            split,
-            setup.image_size,
-            self.restored.encoder,
-            batch_size=setup.batch_size,
-            studies=self.studies,
-        )
+        return evaluation_batches(self.dataset, split, self.studies, batch_size=self.spec.setup.batch_size)
 
     def _altered_inputs(self, split: Split, alteration: InputAlteration) -> _AlteredInputs:
         positions, columns = list(self.dataset.split(split)), self.restored.columns

@@ -24,6 +24,7 @@ from mmad.config.runs import RunSpec
 from mmad.detector import MultimodalRCNN
 from mmad.detector.weights import name_seed
 from mmad.training import checkpoint
+from mmad.training.device import begun_layout, in_layout, layout_facts
 from mmad.training.history import RunHistory
 from mmad.training.loop import PartialEpoch, Stepper
 from mmad.training.losses import LearnedWeights
@@ -99,6 +100,7 @@ class TrainingState:
             "clinical": clinical,
             "ledger": self.history.state(),
             "plan": self.schedule.plan(),
+            **layout_facts(self.model),
         }
         if scaler := self.stepper.precision.state():
             facts["scaler"] = scaler
@@ -165,9 +167,10 @@ class TrainingState:
     def restore(self, content: checkpoint.Content) -> None:
         """Restore ``content``, as far as every checkpoint holds it."""
         tensors, facts = content.tensors, content.facts
-        self.model.load_state_dict(tensors["model"])
+        last = begun_layout(self.evaluated.setup, facts)
+        in_layout(self.model, last).load_state_dict(tensors["model"])
         if self.averaged is not None:  # of a run without an average the first step begins one
-            self.averaged.module.load_state_dict(tensors["model"])
+            in_layout(self.averaged.module, last).load_state_dict(tensors["model"])
             self.model.load_state_dict(tensors.get("trained", tensors["model"]))
             self.averaged.n_averaged.copy_(tensors.get("averaged_steps", torch.zeros(())))
         if self.learned is not None:

@@ -45,8 +45,10 @@ from mmad.detector.weights import name_seed
 from mmad.training import checkpoint, loop
 from mmad.training.device import (
     Precision,
+    channels_last,
     describe_environment,
     in_layout,
+    layout_facts,
     open_dataset,
     open_device,
     peak_memory,
@@ -198,21 +200,19 @@ class _Training:
         ).to(device)
         if setup.sync_batch_norm and setup.gpus_per_run > 1:
             self.model = synchronised(self.model)
-        in_layout(self.model, setup)
+        in_layout(self.model, channels_last(setup, device))
         self.begin_ranks: Callable[[], Ranks] | None = None
         self.weighing = Weighing.of(setup)
         self.state = self._state()
         self.batches = training_batches(
             dataset,
-            setup.image_size,
-            self.encoder,
+            self.studies,
             batch_size=setup.batch_size,
             seed=protocol.seed,
             flip=setup.horizontal_flip,
             clinical_dropout=setup.clinical_dropout if setup.use_clinical else 0.0,
             dropout_of=setup.clinical_dropout_of,
             augmentation=Augmentation.of(setup),
-            studies=self.studies,
             own_augmentation=None if setup.augmentation is None else make_part("augmentation", setup.augmentation),
         )
         torch.manual_seed(protocol.seed)
@@ -257,6 +257,8 @@ class _Training:
         environment = describe_environment(self.device, self.spec.protocol.threads, done)
         if (gpus := self.spec.setup.gpus_per_run) > 1:
             environment = replace(environment, device=f"{gpus} processes, the first on {environment.device}")
+        if layout_facts(self.model):
+            environment = replace(environment, versions={**environment.versions, "layout": "channels_last"})
         self.recorder.started(
             environment,
             parameter_counts(self.spec.setup, len(self.dataset.labels), self.columns),
@@ -388,14 +390,7 @@ class _Training:
 
     def _evaluation_pass(self, split: Split, epoch: int) -> loop.PassResult:
         setup = self.spec.setup
-        batches = evaluation_batches(
-            self.dataset,
-            split,
-            setup.image_size,
-            self.encoder,
-            batch_size=setup.batch_size,
-            studies=self.studies,
-        )
+        batches = evaluation_batches(self.dataset, split, self.studies, batch_size=setup.batch_size)
         return loop.evaluation_pass(
             self.state.evaluated,
             islice(batches, self.spec.protocol.steps_per_epoch),

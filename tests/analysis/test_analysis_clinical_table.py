@@ -49,6 +49,7 @@ def store(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classifier", ["logistic", "boosting"])
 def test_the_table_tells_the_findings_that_the_vital_signs_tell(dataset: DataSet, classifier: str) -> None:
     told, has = probabilities(dataset, dataset.columns(), classifier), findings(dataset)
@@ -84,6 +85,7 @@ def test_late_fusion_is_fitted_on_validation() -> None:
     assert (fused_scores((scores, clinical, np.zeros(4000, dtype=bool)), (scores, clinical)) == scores).all()
 
 
+@pytest.mark.slow
 def test_a_fusion_is_compared_with_cheap_late_fusion(store: Store, dataset: DataSet) -> None:
     found, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert refused == []
@@ -113,6 +115,7 @@ def test_a_fusion_is_compared_with_cheap_late_fusion(store: Store, dataset: Data
     assert plain_benefit["late_sentence"] == said.late_sentence
 
 
+@pytest.mark.slow
 def test_without_validation_s_detections_late_fusion_is_not_known(store: Store) -> None:
     target = on_validation(store, evaluation_target(store, find_run(store, "made/default/CXR/1"), FEW))
     away = target.file.rename(target.file.with_suffix(".away"))
@@ -126,12 +129,14 @@ def test_without_validation_s_detections_late_fusion_is_not_known(store: Store) 
     assert "its detections (best_ap, val, clean) are not kept" in said.late_sentence
 
 
+@pytest.mark.slow
 def test_late_fusion_is_not_evaluated_on_the_validation_that_it_is_fitted_on(store: Store) -> None:
     found, _ = compare_ablation(store, DetectionStore(), "made", replace(FEW, split="val"))
     assert [one.statistics.late_fusion for one in found if one.statistics] == [None] * 4
     assert [one.late_sentence for one in benefits(found)] == [""]
 
 
+@pytest.mark.slow
 def test_arms_of_one_permutation_are_one_reference(dataset: DataSet, tmp_path: Path) -> None:
     """They share their runs, so that the mean of three would have no variance between permutations."""
     members = [
@@ -150,6 +155,7 @@ def test_arms_of_one_permutation_are_one_reference(dataset: DataSet, tmp_path: P
     assert (said.helps, "1 of 3 permutations" in said.sentence) == (False, True)
 
 
+@pytest.mark.slow
 def test_the_table_stands_beside_what_a_run_tells(store: Store, dataset: DataSet) -> None:
     target = evaluation_target(store, find_run(store, "made/default/true/0"), FEW)
     rows = table_auroc(store, DetectionStore(), target)

@@ -23,13 +23,16 @@ from mmad.analysis.input_controls import (
     unclinical,
 )
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.analysis.verdicts import RunStatistics
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import interval, p_value
 from mmad.base.records import Detections
+from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import Drop
 from mmad.evaluation.resampling import Interval
+from mmad.report.tables import EvaluatedRun, missing_by_arm
 from mmad.store.lookup import find_run
 from mmad.store.store import Store
 
@@ -119,7 +122,7 @@ def test_a_second_time_the_network_is_not_asked(store: Store, dataset: DataSet) 
 
 def test_missing_values_are_drawn_ten_times_and_cached_by_mechanism_and_share(store: Store, dataset: DataSet) -> None:
     network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
-    asked = missing_alterations(judged, "records, random", (0.9, 0.1))
+    asked = missing_alterations(DetectionStore(), judged, "records, random", (0.9, 0.1))
     assert [(a.name, a.share) for a in asked] == [(n, s) for n in ("records", "random") for s in (0.1, 0.9)]
     found = controls_of(store, DetectionStore(), judged, network, asked=asked, repeats=2, options=FEW)
     assert [c.drop.repeats for c in found] == [10] * 4
@@ -134,11 +137,34 @@ def test_missing_values_are_drawn_ten_times_and_cached_by_mechanism_and_share(st
     for words, shares, said in (
         ("randm", (0.1,), "did you mean"),
         ("all", (1.0,), "share 1; use shares between 0 and 1"),
+        ("view", (0.1,), "no view is known by which values could be missing"),
     ):
         with pytest.raises(EvaluationError, match=said):
-            missing_alterations(judged, words, shares)
+            missing_alterations(DetectionStore(), judged, words, shares)
+    everything = {a.name for a in missing_alterations(DetectionStore(), judged, "all")}
+    assert everything == {"random", "column", "value", "columns", "records"}
     with pytest.raises(EvaluationError, match="reads no clinical data that could be missing"):
-        missing_alterations(judged_of(store, "CXR"), "all")
+        missing_alterations(DetectionStore(), judged_of(store, "CXR"), "all")
+
+
+def test_missing_values_by_how_an_arm_was_trained_are_means_over_all_its_seeds() -> None:
+    nothing = Interval(0.0, 0.0, 0.0)
+
+    def run(arm: str, seed: int, left: dict[float, float]) -> EvaluatedRun:
+        drops = {share: Drop(nothing, nothing, (), 0.5 + seed / 10, after, 10) for share, after in left.items()}
+        found = tuple(Control(Alteration("missing", "random", share), drop) for share, drop in drops.items())
+        identity = ("a", "default", arm, seed, 1, f"{arm}{seed}")
+        return EvaluatedRun(identity, arm, "", EvaluationProtocol(), RunStatistics("best_ap", controls=found))
+
+    complete = [run("complete", 0, {0.3: 0.4, 0.6: 0.1}), run("complete", 1, {0.3: 0.5})]
+    table = missing_by_arm([*complete, run("dropout", 0, {0.3: 0.45, 0.6: 0.44})])
+    shown = {row[0].text: [cell.text for cell in row[1:]] for row in table.grid.sections[0][1]}
+    assert [head.text for head in table.grid.heads] == ["Missing", "complete", "dropout"]
+    assert shown == {
+        "nothing": ["0.550", "0.500"],
+        "30 % of the values missing at random": ["0.450", "0.450"],
+        "60 % of the values missing at random": ["–", "0.440"],
+    }
 
 
 @pytest.mark.parametrize("repeats", [0, 1001])

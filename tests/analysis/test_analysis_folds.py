@@ -14,11 +14,21 @@ import numpy as np
 import pytest
 
 from mmad.analysis.clinical_table import late_fusion
-from mmad.analysis.comparison import ESTIMAND_OF_FOLDS, FOLDS, Comparison
+from mmad.analysis.comparison import ESTIMAND_OF_FOLDS, FOLDS, OUTSIDE_FOLDS, Comparison
+from mmad.analysis.external import external_pairs, note_external, outside_target, recorded_external
 from mmad.analysis.folds import arms_over_folds
 from mmad.analysis.frames import load_frame
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, fold_of
+from mmad.analysis.metrics import sample_of
+from mmad.analysis.targets import (
+    DetectionStore,
+    EvaluationOptions,
+    by_fold,
+    ensemble_of,
+    evaluation_target,
+    fold_of,
+)
 from mmad.analysis.verdicts import compare_ablation, compare_arms, comparison_targets
+from mmad.api.results import evaluate
 from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.protocol import Fold
@@ -26,7 +36,10 @@ from mmad.config.runs import Ablation, Member
 from mmad.data.dataset import DataSet, samples
 from mmad.data.folds import folded
 from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.detections_file import write_detections
+from mmad.evaluation.diagnosis import score_allowing
 from mmad.evaluation.differences import FoldedSample, MeanDifference
+from mmad.evaluation.folds import pooled
 from mmad.report.cohort import cohorts_of
 from mmad.report.methods import render_methods
 from mmad.report.model import build_model
@@ -76,6 +89,7 @@ def people(dataset: DataSet) -> int:
     return len({study.patient for study in dataset.studies})
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged_in_each_fold_and_the_mean_is_over_folds(store: Store, dataset: DataSet) -> None:
     found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
     assert found.statistics is not None
@@ -157,6 +171,7 @@ def test_parts_of_folds_are_refused_in_the_option_s_name(store: Store) -> None:
         compare_arms(store, DetectionStore(), *one, FEW, by=["sex"])
 
 
+@pytest.mark.slow
 def test_the_fold_that_is_finished_first_confirms_nothing_by_itself(dataset: DataSet, tmp_path: Path) -> None:
     """Nor is it of the family of the folds, to which the means over permutations belong."""
     permuted = ("permuted 0", "permuted 1")
@@ -227,6 +242,7 @@ def test_the_methods_name_the_folds_and_whose_variance_it_is(store: Store) -> No
     assert r"Cross\-validation by whole patients" in text
 
 
+@pytest.mark.slow
 def test_commands_and_the_report_say_the_figure_over_folds(
     store: Store, dataset: DataSet, call_mmad: Callable[..., Any]
 ) -> None:
@@ -255,3 +271,74 @@ def test_commands_and_the_report_say_the_figure_over_folds(
     assert 0 < pair["folds"]["other_pooled_ap"] < 1
     rows = json.loads(call_mmad("runs", "made", "--json", "--db", database).out)
     assert rows[-1]["over_folds"]["sentence"] == other.sentence
+
+
+@pytest.fixture
+def elsewhere(store: Store, dataset: DataSet, tmp_path: Path) -> Path:
+    """Another data set, on which every finished run of both arms was evaluated."""
+    other = make_phantom(tmp_path / "elsewhere", studies=24, image_size=64, seed=1)
+    detections = DetectionStore()
+    for arm in made.ARMS:
+        for n, found in enumerate(find_seeds(store, f"made/default/{arm}")):
+            if found.run.status == "finished":
+                target = outside_target(store, detections, evaluation_target(store, found, FEW), other.root, {})
+                truth = detections.truth(target)
+                write_detections(target.file, made.seen(truth, made.SKILLS[arm], 10 * n))
+                note_external(store, target)
+    return other.root
+
+
+def test_folds_have_one_difference_on_an_external_data_set(
+    store: Store, elsewhere: Path, call_mmad: Callable[..., Any]
+) -> None:
+    ((found,), _) = compare_ablation(store, DetectionStore(), "made", FEW)
+    assert found.statistics is not None
+    (there,) = found.statistics.external
+    assert there.why == ""
+    assert there.difference is not None
+    assert (there.difference.folds, there.difference.seeds) == (3, 1)
+    kept = recorded_external(store)
+    (pairs,) = external_pairs(store, DetectionStore(), comparison_targets(store, found, FEW), kept)
+    sample = sample_of(store, DetectionStore(), pairs, FEW)
+    numbers = [1, 1, 2, 2, 3]
+    folds = [[d for d, n in zip(sample.differences, numbers, strict=True) if n == k] for k in (1, 2, 3)]
+    each = np.array([np.mean(fold) for fold in folds])
+    assert there.difference.ap.value == pytest.approx(each.mean())
+    for side, whose in ((there.reference, sample.reference), (there.other, sample.other)):
+        assert side is not None
+        parts = [np.mean([ap for ap, n in zip(whose, numbers, strict=True) if n == k]) for k in (1, 2, 3)]
+        assert side.estimate.ap.value == pytest.approx(np.mean(parts))
+        assert side.pooled is None
+    shown = call_mmad("compare", "made", "--resamples", "100", "--db", store.paths.database)
+    assert OUTSIDE_FOLDS in " ".join(shown.out.split())
+
+
+def test_an_ensemble_of_folds_is_for_images_that_none_of_them_was_trained_on(
+    store: Store, dataset: DataSet, elsewhere: Path, call_mmad: Callable[..., Any]
+) -> None:
+    database = store.paths.database
+    called = call_mmad("eval", CXR, "--ensemble", "--on", elsewhere, "--json", "--db", database)
+    assert called.code == 0, called.err
+    (run,) = json.loads(called.out)["runs"]
+    assert (run["setting"], run["images"], len(run["ensemble"]["runs"])) == ("default", 24, 6)
+    assert [one["setting"] for one in run["ensemble"]["runs"]] == [
+        f"default, fold {n} of 3" for n in (1, 2, 3) for _ in (0, 1)
+    ]
+    assert "never the estimand" in run["ensemble"]["note"]
+    assert "each fold's own networks" in run["ensemble"]["note"]
+    # the operating point is of validation images, each of its fold's own networks
+    targets = [evaluation_target(store, one, replace(FEW, split="val")) for one in find_seeds(store, CXR)]
+    whole = ensemble_of(targets, unseen=True)
+    parts = [DetectionStore().matched(ensemble_of(part)) for part in by_fold(targets)]
+    assert run["diagnosis"]["score"] == score_allowing(pooled(parts), 0.5)
+    assert len(DetectionStore().matched(whole).patients) == sum(len(part.patients) for part in parts)
+    printed = call_mmad("eval", CXR, "--ensemble", "--on", elsewhere, "--db", database)
+    assert "made/default/CXR/ensemble of 6 networks of 3 folds" in " ".join(printed.out.split())
+    with pytest.raises(EvaluationError, match=r"was trained on test images of the others; evaluate .*\(--on DIR\)"):
+        evaluate(store, CXR, ensemble=True)
+    shutil.copytree(dataset.root, elsewhere.parent / "part")
+    table = elsewhere.parent / "part" / "boxes.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    refused = call_mmad("eval", CXR, "--ensemble", "--on", table.parent, "--db", database)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "36 of its images are of the runs' data set" in refused.err, refused.err

@@ -281,11 +281,13 @@ def test_too_few_or_too_many_resamples_are_refused(resamples: int) -> None:
 
 def test_folds_make_no_ensemble() -> None:
     runs = [SimpleNamespace(protocol={"fold": {"number": n, "of": 3, "seed": 0}}) for n in (1, 2)]
-    targets = [SimpleNamespace(run=run, name="made/default/CXR/0") for run in runs]
-    with pytest.raises(
-        EvaluationError, match="made/default/CXR: is of several folds, each with a validation and a test"
+    targets = [SimpleNamespace(run=run, name="made/default/CXR/0", outside=None, member=None) for run in runs]
+    for some, what in (
+        (targets, "made/default/CXR: is of several folds, and each network was trained on test images of the others"),
+        (targets[:1], "made/default/CXR/0: is one run, .*: the networks of the other folds were trained on its test"),
     ):
-        ensemble_of(targets)  # type: ignore[arg-type]
+        with pytest.raises(EvaluationError, match=what):
+            ensemble_of(some)  # type: ignore[arg-type]
 
 
 def test_an_ensemble_is_of_seeds_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def test_few_epochs_tell_nothing_and_say_so() -> None:
     assert of([], []) is None
 
 
-@examples(60)
+@examples(30)
 @given(CURVES, st.floats(0.1, 10))
 def test_a_unit_of_the_loss_changes_nothing(curves: list[tuple[float, float]], unit: float) -> None:
     """Powers of two, so that no rounding turns a tie."""
@@ -75,13 +75,13 @@ def test_a_unit_of_the_loss_changes_nothing(curves: list[tuple[float, float]], u
     assert of(training, validation) == of([t * scale for t in training], [v * scale for v in validation])
 
 
-@examples(60)
+@examples(30)
 @given(st.lists(LOSSES, max_size=60).map(lambda values: sorted(values, reverse=True)))
 def test_a_validation_loss_that_never_rises_has_no_onset(validation: list[float]) -> None:
     assert of([1.0] * len(validation), validation) is None
 
 
-@examples(60)
+@examples(30)
 @given(st.integers(1, 15), st.integers(19, 40))
 def test_a_clean_turn_is_found_where_it_is(before: int, after: int) -> None:
     found = of(
@@ -92,7 +92,7 @@ def test_a_clean_turn_is_found_where_it_is(before: int, after: int) -> None:
     assert found.epoch == before + 1
 
 
-@examples(60)
+@examples(30)
 @given(CURVES, st.sampled_from([None, math.nan, math.inf, 0.0]), st.integers(0, 60))
 def test_an_epoch_without_a_loss_is_as_if_it_were_not_there(
     curves: list[tuple[float, float]], missing: float | None, place: int

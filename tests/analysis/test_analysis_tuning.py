@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,9 @@ from mmad.analysis.verdicts import compare_arms
 from mmad.api import training
 from mmad.api.loading import ChosenData, Loaded
 from mmad.api.training import due
+from mmad.api.tuning import Choice, choice_notes
+from mmad.base.errors import MmadError
+from mmad.base.records import EpochRecord
 from mmad.config.runs import NO_DATA, Ablation, Member
 from mmad.config.tuning import TrialValues, TuneRange, Tuning
 from mmad.data.dataset import DataSet
@@ -97,6 +100,37 @@ def test_trials_come_first_and_the_best_on_validation_is_trained_with_the_file_s
     assert bench.due() == (trials, main), "what was chosen stays until all have ended again"
 
 
+def test_a_failed_trial_that_wins_when_runs_have_begun_changes_nothing_and_is_named(
+    dataset: DataSet, tmp_path: Path
+) -> None:
+    bench = Bench(dataset, tmp_path)
+    trials, _ = bench.due()
+    for one in trials.members:
+        bench.end(one, {1: 0.3, 2: 0.6, 3: None}[int(one.setting[-1])])
+    trials, main = bench.due()
+    late = of_arm(trials)[2]
+    with Store.open(bench.database) as store:
+        store.commit_epoch(main.members[0].run.key, EpochRecord(1, 0.01, 1.0, 0, ()), [])
+        assert store.requeue([late.run.key])
+    bench.end(late, 0.95)
+    told: list[Choice] = []
+    assert due_of(bench, lambda _, choice: told.append(choice)) == (trials, main)
+    cxr, clinical = told
+    assert (cxr.trial, cxr.before, cxr.later) == (2, None, 3)
+    assert cxr.note.startswith("default, CXR: trial 2 (validation AP 0.")
+    assert "stays the choice; trial 3 (validation AP 1.000) ended" in cxr.note
+    assert (clinical.trial, clinical.figures[2], clinical.note) == (2, None, "")
+    with Store.open(bench.database) as store:
+        (frame,) = (one for one in load_frame(store, ("made · trials",)).ablations)
+    table = trials_table(SimpleNamespace(frame=frame)).frame  # type: ignore[arg-type]
+    assert list(table["chosen"]) == ["", "yes", "no", "", "yes", ""]
+
+
+def due_of(bench: Bench, tell: Callable[[Ablation, Choice], None]) -> tuple[Ablation, Ablation]:
+    (trials, _), (main, _) = due([(bench.ablation, NO)], str(bench.database), tell)
+    return trials, main
+
+
 def test_another_choice_is_trained_though_no_more_runs_are_due(
     dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,10 +157,19 @@ def test_another_choice_is_trained_though_no_more_runs_are_due(
     monkeypatch.setattr(training, "_run_once", run_once)
     more = [(replace(bench.ablation, tuning=bench.tuning), NO)]
     nothing: Any = None
-    training.run_ablations(more, str(bench.database), nothing, Options(), nothing, warn=print)
+    warned: list[str] = []
+    with Store.open(bench.database) as store:  # of a longer search the arm chooses anew, though its runs have begun
+        store.commit_epoch(store.members("made")[0].key, EpochRecord(1, 0.01, 1.0, 0, ()), [])
+    training.run_ablations(more, str(bench.database), nothing, Options(), nothing, choice=nothing, warn=warned.append)
+    assert [line.partition(":")[0] for line in warned] == ["made"] * 2
+    assert "the choice changes from trial 1 (validation AP 0." in warned[0]
+    assert warned[0].endswith("); all its runs are trained anew")
     assert [{one.setting for one in once} for once in trained] == [{"default, trial 3"}, {"default"}]
     best = bench.tuning.drawn()[2]
     assert [values(one) for one in trained[1]] == [best] * 6
+    changed = Choice("default", "CXR", (0.5, 0.5, 0.9), 3, before=1)
+    with pytest.raises(MmadError, match=r"the choice changes from trial 1 .* leave --only out"):
+        choice_notes(warned.append, whole=False)(bench.ablation, changed)
 
 
 def test_a_sampler_that_learns_goes_on_where_it_was(dataset: DataSet, tmp_path: Path) -> None:

@@ -334,6 +334,7 @@ def test_the_console_prints_one_line_and_2(here: Path) -> None:
     assert done.stderr.startswith("mmad: none.toml: ")
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_decoded_stops_the_command_before_anything_is_queued(
     here: Path, monkeypatch: pytest.MonkeyPatch, call_mmad: Callable[..., Any]
 ) -> None:

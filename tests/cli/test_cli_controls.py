@@ -71,6 +71,7 @@ def test_people_read_a_line_per_control(call_judged: Call, looks: list[Any]) -> 
     assert called.err == f"{CLINICAL}: inference on altered data …\n"
 
 
+@pytest.mark.slow
 def test_the_clinical_table_needs_no_network(call_judged: Call, call_mmad: Call, judged_world: Any) -> None:
     called = call_mmad("controls", "made", "--table", "--json", "--db", judged_world.database)
     assert called.code == 0, called.err
@@ -92,6 +93,7 @@ def test_of_an_image_only_run_the_image_alone_is_altered_and_that_is_said(call_j
     assert f"{CXR} reads no clinical data: only its image can be altered; for the other controls" in called.err
 
 
+@pytest.mark.slow
 def test_the_missingness_curve_is_a_table_a_figure_and_json(
     call_judged: Call, looks: list[Any], judged_world: Any, tmp_path: Path
 ) -> None:

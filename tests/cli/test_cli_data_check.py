@@ -111,6 +111,7 @@ def test_a_contact_sheet(root: Path, call_mmad: Call) -> None:
     assert "did you mean 'Consolidation'" in failed.err
 
 
+@pytest.mark.slow
 def test_errors_stop_a_training_before_anything_is_queued(root: Path, call_mmad: Call) -> None:
     break_it(root)
     Path("tiny.toml").write_text(FILE, "utf-8")

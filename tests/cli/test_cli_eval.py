@@ -51,6 +51,12 @@ def test_parts_of_the_split_are_asked_for_once_and_shown_in_the_report(
     page = (tmp_path / "page.md").read_text()
     assert "Parts of the split on test" in page
     assert "Do the arms differ more in some patients?" in page
+    called = call_mmad("report", "--csv", tmp_path / "tables", "--by", "acuity", *where)
+    assert called.code == 0, called.err
+    (asked,) = (tmp_path / "tables").glob("*--interactions-1.csv")
+    assert {line.split(",")[6] for line in asked.read_text().splitlines()[1:]} == {"acuity"}
+    refused = call_mmad("report", "--csv", tmp_path / "tables", "--by", "sex", *where)
+    assert (refused.code, refused.err.count("mmad:"), "--by: unknown column 'sex'" in refused.err) == (2, 1, True)
     for words in (("eval", CXR), ("compare", CXR, CLINICAL), ("compare", "made")):
         refused = call_judged(*words, "--by", "sex")
         assert (refused.code, refused.err.count("mmad:"), "--by: unknown column 'sex'" in refused.err) == (2, 1, True)

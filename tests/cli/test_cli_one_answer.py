@@ -26,8 +26,8 @@ from mmad.data.dataset import samples
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
 from mmad.report import build
+from mmad.report.paper import paper_table
 from mmad.report.table_writers import as_csv, as_latex
-from mmad.report.tables import paper_table
 from mmad.report.writers.html import table_page
 from mmad.scheduler.jobs import Summary
 from mmad.store.store import Store
@@ -145,6 +145,7 @@ def answers(ask: Call, folder: Path, name: str, out: Path, capsys: pytest.Captur
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKED)
 def test_every_output_gives_one_answer(
     ask: Call, folder: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -39,6 +39,7 @@ class Part(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_what_can_be_named_is_listed_without_torch(run_mmad: Call) -> None:
     called = run_mmad("parts")
     assert called.returncode == 0

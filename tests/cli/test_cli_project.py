@@ -28,7 +28,10 @@ def test_init_lays_out_a_project_and_leaves_what_is_there(
     ]
     folder = tmp_path / "mine"
     assert {path.name for path in folder.iterdir()} == {"ablations", "data", "db", "reports", ".gitignore"}
-    assert len(load_ablation(folder / "ablations" / "quickstart.toml").members) == 2
+    begun, shipped = (load_ablation(place / "quickstart.toml") for place in (folder / "ablations", shipped_ablations()))
+    for mine, member in zip(begun.members, shipped.members, strict=True):
+        assert mine.run.setup == member.run.setup.model_copy(update={"horizontal_flip": 0})
+    assert (folder / "ablations" / "schema.json").read_text() == (shipped_ablations() / "schema.json").read_text()
     (folder / "ablations" / "quickstart.toml").write_text("mine")
     assert call_mmad("init", "mine").out == "mine: nothing to do\n"
     assert (folder / "ablations" / "quickstart.toml").read_text() == "mine"

@@ -50,7 +50,7 @@ def test_an_unknown_command_meets_the_nearest(call_mmad: Call) -> None:
 
 
 def test_a_user_s_failure_is_one_line_and_an_interruption_130(call_mmad: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("mmad.cli.plan")
+    module = importlib.import_module("mmad.cli.parts")
 
     def failing(error: BaseException) -> Callable[[typer.Typer], None]:
         def register(part: typer.Typer) -> None:
@@ -65,6 +65,7 @@ def test_a_user_s_failure_is_one_line_and_an_interruption_130(call_mmad: Call, m
         (KeyboardInterrupt(), 130, ""),
     ):
         monkeypatch.setattr(module, "register", failing(error))
+        monkeypatch.setattr(typer.main.get_command(app), "commands", {})  # those of earlier calls are forgotten
         called = call_mmad("schema")
         assert (called.code, called.out, called.err.strip()) == (code, "", words.strip())
 

@@ -185,7 +185,7 @@ _GRID = {
 }
 
 
-@examples(40)
+@examples(20)
 @given(
     st.fixed_dictionaries({}, optional=_GRID),
     st.lists(st.text("abcé+ ,=", min_size=1, max_size=6), max_size=3, unique=True),
@@ -219,7 +219,7 @@ _FIELDS = {
 }
 
 
-@examples(40)
+@examples(20)
 @given(st.fixed_dictionaries({}, optional=_FIELDS), st.randoms(use_true_random=False))
 def test_a_file_gives_back_the_values_it_was_made_of_whatever_their_order(setup: dict[str, Any], chance: Any) -> None:
     setup.pop("loss_weights", None)

@@ -80,7 +80,7 @@ _values = st.one_of(
 )
 
 
-@examples(60)
+@examples(30)
 @given(st.dictionaries(_names, st.dictionaries(_names, _values, max_size=4), min_size=1, max_size=4), st.integers(0, 3))
 def test_every_key_of_any_document_is_found_on_the_line_it_was_written(
     tables: dict[str, dict[str, object]], blank: int

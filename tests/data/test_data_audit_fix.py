@@ -18,6 +18,7 @@ from random_search import examples
 from mmad.base.errors import DataError
 from mmad.data.audit.fix import fix_folder
 from mmad.data.audit.run import audit_folder
+from mmad.data.flow import Excluded
 from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
@@ -39,6 +40,8 @@ def test_everything_that_can_be_mended_is(change: Change, tmp_path: Path) -> Non
     for name, pixels in (("e", 5), ("g", 9)):
         Image.new("L", (40, 20), pixels).save(root / "images" / f"{name}.png")
     (root / "images" / "f.png").write_bytes(b"no image")
+    (root / "excluded.csv").write_text("reason,patients,images\nview,2,3\n")
+    (root / "acquisition.csv").write_text("study,site\na,north\nz,south\n")
     before = state(root)
     fixed = fix_folder(root, tmp_path / "new")
     assert state(root) == before
@@ -47,12 +50,15 @@ def test_everything_that_can_be_mended_is(change: Change, tmp_path: Path) -> Non
     assert [(study.study, study.split) for study in dataset.studies] == [
         ("a", "train"), ("b", "train"), ("c", "val"), ("d", "test"), ("e", "train"), ("g", "test")
     ]  # fmt: skip
+    assert dataset.excluded == (Excluded("view", 2, 3), Excluded("image cannot be decoded", 1, 1))
+    assert [study.taken.site for study in dataset.studies] == ["north", *[None] * 5]
     assert (dataset.studies[1].width, dataset.studies[5].numeric) == (40, (None, 37.25))
     assert dataset.boxes.tolist() == [[0, 0, 40, 20], [10.5, 2, 30, 18], [1, 1, 3, 3]]
     assert np.isnan(dataset.certainty[0])
     assert dataset.certainty[1] == 0.5
     assert "# a remark" in (tmp_path / "new" / "dataset.toml").read_text("utf-8")
     assert [line.partition(":")[0] for line in fixed.done] == [
+        "left out or emptied",
         "left out or emptied",
         "dropped 1 study (f)",
         "took the size of 1 study (b) from the image",
@@ -109,7 +115,7 @@ row = st.tuples(st.sampled_from(["p1", "p2", "p3", ""]), st.sampled_from(["train
 
 
 @pytest.mark.slow
-@examples(25)
+@examples(13)
 @given(rows=st.lists(row, min_size=4, max_size=4), boxes=st.lists(box, max_size=8), grey=st.integers(0, 3))
 def test_a_repaired_copy_has_no_error_but_what_only_people_can_fix(
     rows: list[tuple[str, str]], boxes: list[tuple[object, ...]], grey: int

@@ -31,7 +31,7 @@ from mmad.data.reader import load_dataset
 
 def _training(dataset: DataSet, *, seed: int = 0, flip: float = 0.5, batch_size: int = 4) -> EpochBatches:
     encoder = ClinicalEncoder.fit(dataset, dataset.columns())
-    return training_batches(dataset, 64, encoder, batch_size=batch_size, seed=seed, flip=flip)
+    return training_batches(dataset, Studies(dataset, 64, encoder), batch_size=batch_size, seed=seed, flip=flip)
 
 
 def _same(one: Batch, two: Batch) -> bool:
@@ -64,7 +64,7 @@ def test_types_and_shapes(phantom: DataSet) -> None:
 def test_a_flip_moves_the_image_and_its_boxes_alike(tiny: Path) -> None:
     """The bright rectangle of study ``a`` is found in the pixels, flipped or not, and its box stands on it."""
     dataset = load_dataset(tiny)
-    batches = training_batches(dataset, 64, None, batch_size=1, seed=0)
+    batches = training_batches(dataset, Studies(dataset, 64, None), batch_size=1, seed=0)
     lefts = set()
     for epoch in range(1, 13):
         for batch in batches.epoch(epoch):
@@ -78,7 +78,8 @@ def test_a_flip_moves_the_image_and_its_boxes_alike(tiny: Path) -> None:
 
 
 def test_boxes_are_scaled_to_the_square(tiny: Path) -> None:
-    (batch,) = evaluation_batches(load_dataset(tiny), "val", 64, None, batch_size=4)
+    dataset = load_dataset(tiny)
+    (batch,) = evaluation_batches(dataset, "val", Studies(dataset, 64, None), batch_size=4)
     assert batch.targets[0]["boxes"].tolist() == [[0, 0, 64, 64]]
     assert batch.targets[0]["labels"].tolist() == [2]
     assert batch.numeric.shape == (1, 0)
@@ -86,7 +87,8 @@ def test_boxes_are_scaled_to_the_square(tiny: Path) -> None:
 
 def test_a_study_without_boxes_has_empty_targets(tiny: Path) -> None:
     dataset = load_dataset(tiny)
-    shown = {b.positions[0]: b for b in training_batches(dataset, 64, None, batch_size=1, seed=0).epoch(1)}
+    batches = training_batches(dataset, Studies(dataset, 64, None), batch_size=1, seed=0)
+    shown = {b.positions[0]: b for b in batches.epoch(1)}
     assert shown[1].targets[0]["boxes"].shape == (0, 4)
     assert shown[1].targets[0]["labels"].shape == (0,)
 
@@ -130,7 +132,7 @@ def test_drawing_batches_leaves_the_global_generator_alone(phantom: DataSet) -> 
     torch.manual_seed(3)
     before = torch.get_rng_state()
     list(_training(phantom).epoch(1))
-    list(evaluation_batches(phantom, "val", 64, None, batch_size=3))
+    list(evaluation_batches(phantom, "val", Studies(phantom, 64, None), batch_size=3))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -139,7 +141,7 @@ def test_without_flip_nothing_is_mirrored(phantom: DataSet) -> None:
 
 
 def test_evaluation_is_in_the_order_of_the_file_and_sized(phantom: DataSet) -> None:
-    batches = evaluation_batches(phantom, "test", 64, None, batch_size=4)
+    batches = evaluation_batches(phantom, "test", Studies(phantom, 64, None), batch_size=4)
     shown = [p for batch in batches for p in batch.positions]
     assert shown == list(phantom.split("test"))
     assert len(batches) == len(list(batches))
@@ -159,8 +161,9 @@ def test_changing_a_batch_does_not_change_the_next(phantom: DataSet) -> None:
 def test_an_empty_split_is_refused(tiny: Path) -> None:
     text = (tiny / "studies.csv").read_text(encoding="utf-8")
     (tiny / "studies.csv").write_text(text.replace(",val,", ",train,"), encoding="utf-8")
+    dataset = load_dataset(tiny)
     with pytest.raises(DataError, match=r"no study is in the split 'val'"):
-        evaluation_batches(load_dataset(tiny), "val", 64, None, batch_size=4)
+        evaluation_batches(dataset, "val", Studies(dataset, 64, None), batch_size=4)
 
 
 @pytest.mark.parametrize("permutation", [0, 1])
@@ -215,9 +218,9 @@ def test_a_split_of_one_patient_has_nobody_to_permute_with(tiny: Path) -> None:
 
 def test_the_mean_image_stands_for_every_image(phantom: DataSet) -> None:
     own, mean = Studies(phantom, 64, None), Studies(phantom, 64, None, mean_of=phantom)
-    shown = [evaluation_batches(phantom, split, 64, None, batch_size=1000, studies=own) for split in ("train", "val")]
+    shown = [evaluation_batches(phantom, split, own, batch_size=1000) for split in ("train", "val")]
     train, val = (next(iter(batches)) for batches in shown)
-    replaced = next(iter(evaluation_batches(phantom, "val", 64, None, batch_size=1000, studies=mean)))
+    replaced = next(iter(evaluation_batches(phantom, "val", mean, batch_size=1000)))
     expected = train.images.double().mean(dim=0).round().to(torch.uint8)
     assert all(torch.equal(image, expected) for image in replaced.images)
     assert all(
@@ -237,14 +240,13 @@ def test_dropout_takes_clinical_values_away_anew_each_epoch(phantom: DataSet, of
     encoder = ClinicalEncoder.fit(phantom, phantom.columns(), indicators=True)
     batches = training_batches(
         phantom,
-        64,
-        encoder,
+        Studies(phantom, 64, encoder),
         batch_size=4,
         seed=0,
         clinical_dropout=0.5,
         dropout_of=of,  # type: ignore[arg-type]
     )
-    plain = training_batches(phantom, 64, encoder, batch_size=4, seed=0)
+    plain = training_batches(phantom, Studies(phantom, 64, encoder), batch_size=4, seed=0)
     epochs = []
     for epoch in (1, 2):
         shown = list(batches.epoch(epoch))
@@ -270,7 +272,8 @@ def test_dropout_takes_clinical_values_away_anew_each_epoch(phantom: DataSet, of
 def test_an_augmentation_moves_the_image_and_its_boxes_alike(tiny: Path, augmentation: Augmentation) -> None:
     """The bright rectangle of study ``a`` is found in the pixels, and its box stands on it, as far as it is inside."""
     dataset = load_dataset(tiny)
-    batches = training_batches(dataset, 64, None, batch_size=1, seed=0, flip=0.5, augmentation=augmentation)
+    studies = Studies(dataset, 64, None)
+    batches = training_batches(dataset, studies, batch_size=1, seed=0, flip=0.5, augmentation=augmentation)
     places = set()
     for epoch in range(1, 9):
         (batch,) = (b for b in batches.epoch(epoch) if b.positions == [0])

@@ -85,6 +85,7 @@ def test_a_unit_without_a_column_is_refused(tmp_path: Path, call_mmad: Call) -> 
     assert "COLUMN=UNIT" in failed.err
 
 
+@pytest.mark.slow
 def test_no_data_command_imports_torch() -> None:
     rooms = "mmad.cli.data, mmad.data.importers.csv, mmad.data.importers.coco, mmad.data.image_cache, mmad.data.summary"
     code = f"import sys, {rooms}; print('torch' in sys.modules or 'pydicom' in sys.modules)"

@@ -18,6 +18,7 @@ from mmad.base.records import ClinicalColumns
 from mmad.data.clinical import ClinicalEncoder, Mechanism, Values, missing_values
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
 from mmad.data.external import _columns as external_columns
+from mmad.data.flow import Acquisition
 from mmad.data.reader import load_dataset
 
 
@@ -158,7 +159,7 @@ def test_missing_values_are_nested_and_the_same_for_every_arm(phantom: DataSet, 
         if mechanism != "columns":  # of fewer columns another number is taken away
             part = missing_values(phantom, some, positions, mechanism, share, 3)
             assert np.array_equal(part[:, :3], hidden[:, 2:5])
-        if mechanism in ("random", "value"):
+        if mechanism in ("random", "view", "value"):
             assert (hidden.sum(axis=0) == round(share * len(positions))).all()
     assert not np.array_equal(missing_values(phantom, columns, positions, mechanism, 0.5, 4), hidden)
 
@@ -182,6 +183,12 @@ def test_what_decides_about_missing_values_is_the_column_that_it_says(phantom: D
     records = missing_values(phantom, phantom.columns(), positions, "records", 0.5, 0)
     assert (records.all(axis=1) | ~records.any(axis=1)).all()
     assert records.all(axis=1).sum() == round(0.5 * len(positions))
+    later = [place % 2 for place in positions]
+    views = [Acquisition(view=("AP", "PA")[place]) for place in later]
+    studies = [dataclasses.replace(s, taken=one) for s, one in zip(phantom.studies, views, strict=True)]
+    viewed = dataclasses.replace(phantom, studies=tuple(studies))
+    by_view = missing_values(viewed, phantom.columns(), positions, "view", 0.5, 0)
+    assert by_view[np.array(later) == 1].mean() > 0.6 > 0.4 > by_view[np.array(later) == 0].mean()
     whole = missing_values(phantom, phantom.columns(), positions, "columns", 0.5, 0)
     assert whole.all(axis=0).sum() == round(0.5 * whole.shape[1])
 

@@ -159,8 +159,10 @@ def test_the_commands(call_mmad: Callable[..., Any], tiny: Path, tmp_path: Path)
     write_csv(tmp_path / "t.csv", [["who", "age"], ["one", 1], ["two", 2], ["nobody", 2]])
     words = ["data", "import", "coco", file, "--images", pics]
     made = call_mmad(*words, "--out", tmp_path / "out", "--clinical", tmp_path / "t.csv", "--on", "who")
-    assert made.out.splitlines()[-3:] == [
-        "left out: 1 crowd region",
+    lines = made.out.splitlines()[-4:]
+    assert lines[1].startswith(f"{tmp_path / 'out'}: 4 studies")
+    assert [lines[0], *lines[2:]] == [
+        "left out: 1 box: crowd region",
         "drawn around polygons: 1 boxes",
         f"{tmp_path / 't.csv'}: joined on file name without its ending, 2 of 4 images have a row, 1 rows name no image",
     ]

@@ -16,7 +16,7 @@ from mmad.data.reader import load_dataset
 def test_a_foreign_file(tmp_path: Path) -> None:
     made = import_coco(*write_world(tmp_path), tmp_path / "out")
     dataset = made.dataset
-    assert (made.crowds, made.outlined, made.joined) == (1, 1, None)
+    assert (made.outlined, made.joined) == (1, None)
     assert (dataset.name, dataset.licence, dataset.labels) == ("ann", "CC BY 4.0", ("Opacity", "Effusion"))
     assert [study.study for study in dataset.studies] == ["one", "two", "three", "four"]
     assert [study.patient for study in dataset.studies] == ["one", "two", "three", "four"]

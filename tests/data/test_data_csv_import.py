@@ -217,3 +217,12 @@ def test_what_the_reader_refuses_leaves_no_folder(src: Path, tmp_path: Path) -> 
         import_csv(src, out)
     assert not list(tmp_path.glob("*out*"))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_reader_of_labels_left_out_has_read_the_image(src: Path, tmp_path: Path) -> None:
+    rows = ["image,rad_id,xmin,ymin,xmax,ymax,label", "pics/one.png,R1,0,0,10,10,Left lung"]
+    rows += ["pics/one.png,R2,0,0,10,10,Right lung", "pics/two.png,R2,5,5,40,20,Left lung", "pics/two.png,R1,,,,,"]
+    (src / "boxes.csv").write_text("\n".join(rows), encoding="utf-8")
+    dataset = import_csv(src, tmp_path / "out", labels=["Left lung"])
+    assert dataset.readings == ((0, "R1"), (1, "R2"), (1, "R1"), (0, "R2"))
+    assert dataset.readers("train") == ("R1", "R2")

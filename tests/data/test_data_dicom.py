@@ -266,7 +266,7 @@ def bytes_of_one(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return save(tmp_path_factory.mktemp("one") / "x.dcm", dicom(small, bits=12, **keys)).read_bytes()
 
 
-@examples(60)
+@examples(30)
 @given(data=st.data())
 def test_any_damage_ends_in_an_image_or_in_one_line(
     data: st.DataObject, bytes_of_one: bytes, tmp_path_factory: pytest.TempPathFactory

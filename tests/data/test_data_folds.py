@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from mmad.config.protocol import Fold
 from mmad.data.dataset import DataSet, policy_of, samples
-from mmad.data.folds import dealt, folded, held_out_ratio, lacking_folds
+from mmad.data.folds import dealt, folded, held_out_ratio, lacking_folds, shared_training
 from mmad.data.phantom.generate import make_phantom
 
 
@@ -46,6 +47,7 @@ def test_every_patient_is_in_one_part_and_the_rarest_finding_in_its_share(
 
 def test_each_fold_tests_patients_of_its_own_and_leaks_none(dataset: DataSet) -> None:
     tested: Counter[str] = Counter()
+    trained: list[set[str]] = []
     for number in (1, 2, 3):
         view = folded(dataset, Fold(number=number, of=3))
         patients, splits = [s.patient for s in view.studies], [s.split for s in view.studies]
@@ -53,11 +55,14 @@ def test_each_fold_tests_patients_of_its_own_and_leaks_none(dataset: DataSet) ->
         people = {split: {s.patient for s in view.studies if s.split == split} for split in ("train", "val", "test")}
         tested.update(people["test"])
         assert len(people["test"]) / len(people["train"]) == pytest.approx(held_out_ratio(3), rel=0.25)
+        trained.append(people["train"])
         assert len(people["val"]) / (len(people["val"]) + len(people["train"])) == pytest.approx(1 / 6, abs=0.06)
         for split in ("train", "val", "test"):
             assert set(view.ground_truth(split).labels.tolist()) == set(range(1, len(dataset.labels) + 1))
         assert view.fingerprint() == dataset.fingerprint()
     assert tested == Counter({study.patient for study in dataset.studies})
+    common = sum(len(a & b) / len(a) for a, b in itertools.combinations(trained, 2)) / 3
+    assert common / (1 - common) == pytest.approx(shared_training(3), rel=0.25)
 
 
 def test_folds_follow_from_content_and_seed_alone(dataset: DataSet, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def changed_tables(draw: st.DrawFn) -> tuple[str, list[list[str]]]:
     return name, rows
 
 
-@examples(50)
+@examples(25)
 @given(changed_tables())
 def test_hostile_cells(change: tuple[str, list[list[str]]]) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -141,7 +141,7 @@ _pieces = st.one_of(
 )
 
 
-@examples(50)
+@examples(25)
 @given(st.lists(_pieces, max_size=60).map(b"".join))
 def test_hostile_bytes(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as place:

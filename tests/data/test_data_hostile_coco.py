@@ -130,7 +130,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Any]:
     return lambda: json.loads(content.replace("images/", ""))
 
 
-@examples(50)
+@examples(25)
 @given(data=st.data(), ours=st.booleans())
 def test_hostile_coco_files(data: st.DataObject, ours: bool, exported: Callable[[], Any]) -> None:
     content = exported() if ours else coco()
@@ -153,7 +153,7 @@ def test_hostile_coco_files(data: st.DataObject, ours: bool, exported: Callable[
         survives(lambda out: import_coco(src / "ann.json", src, out), Path(folder) / "out")
 
 
-@examples(50)
+@examples(25)
 @given(st.lists(st.lists(hostile_cells, min_size=2, max_size=3), max_size=5))
 def test_hostile_clinical_tables(rows: list[list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -116,6 +116,7 @@ def test_the_effects_that_are_documented_draw_what_they_always_did() -> None:
     assert [digest[:16] for digest in digests] == ["19d2cbb155879b53", "a5f07c3cb24c4a7e"]
 
 
+@pytest.mark.slow
 def test_what_vital_signs_and_images_tell_is_measured(tmp_path: Path) -> None:
     made = make_phantom(tmp_path / "out", studies=120, image_size=64)
     by_effect = {}
@@ -149,7 +150,7 @@ def test_a_picture_does_not_depend_on_its_label() -> None:
         assert [mark.box for mark in marks] == [mark.box for mark in renamed]
 
 
-@examples(30)
+@examples(15)
 @given(st.integers(10, 400), st.integers(0, 2**31 - 1))
 def test_patients_never_cross_splits_and_every_split_has_studies(studies: int, seed: int) -> None:
     cases = make_cases(studies, seed, 1.0, 0.05)

@@ -205,6 +205,7 @@ def test_a_folder_of_12_bits_is_an_error_and_fixed(spoiled: Spoil, tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_depths_that_follow_a_label(spoiled: Spoil) -> None:
     first = spoiled(lambda _, pixels: pixels)
     dataset = load_dataset(first)
@@ -216,6 +217,7 @@ def test_depths_that_follow_a_label(spoiled: Spoil) -> None:
     assert f"they follow label {dataset.labels[1]!r} (correlation 1.00)" in found.what
 
 
+@pytest.mark.slow
 def test_negatives_dark_and_blank_images_are_found(spoiled: Spoil) -> None:
     root = spoiled(lambda i, pixels: 255 - pixels if i % 4 == 0 else pixels // 16 if i % 4 == 1 else pixels)
     audit = audit_folder(root)
@@ -223,6 +225,7 @@ def test_negatives_dark_and_blank_images_are_found(spoiled: Spoil) -> None:
     assert (counts["image-negative"], counts["image-dark"]) == (3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [lambda p: p[:, ::-1], lambda p: 255 - p, lambda p: p[::-1, ::-1]])
 def test_a_copy_that_is_mirrored_inverted_or_turned_is_found(
     change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], spoiled: Spoil

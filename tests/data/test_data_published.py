@@ -13,6 +13,7 @@ from PIL import Image
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet
+from mmad.data.flow import Excluded
 from mmad.data.importers.published import PublishedSet, import_published, read_published_set
 
 FOLDER = Path(__file__).parents[2] / "mmad" / "data" / "importers" / "published"
@@ -56,12 +57,13 @@ def rsna(root: Path) -> Boxes:
 
 def nih(root: Path) -> Boxes:
     names = [f"{i // 2:08}_{i % 2:03}.png" for i in range(12)]
+    beside = ["00000005_002.png", "00000077_000.png"]  # one of a patient with a box, one of another
     head = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
     lines = [f"{name},Mass,{i}.5,3,10,20,,,\n" for i, name in enumerate(names)]
     (root / "BBox_List_2017.csv").write_text(head + "".join(lines))
     entry = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     entry += "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],\n"
-    people = [f"{name},Mass,1,1,0{40 + i}Y,{'FM'[i % 2]},PA,9,9,0.1,0.1\n" for i, name in enumerate([*names, "o.png"])]
+    people = [f"{name},Mass,1,1,0{40 + i}Y,{'FM'[i % 2]},PA,9,9,0.1,0.1\n" for i, name in enumerate([*names, *beside])]
     (root / "Data_Entry_2017.csv").write_text(entry + "".join(people))
     (root / "test_list.txt").write_text("\n".join(names[:4]))
     images(root, [f"images/{name}" for name in names])
@@ -246,6 +248,8 @@ def test_what_the_tables_say_beside_the_boxes(tmp_path: Path) -> None:
     assert len(by_name["rsna"].studies) == 14
     assert len({study.patient for study in by_name["nih"].studies}) == 6
     assert len(by_name["nih"].split("test")) == 4
+    assert by_name["nih"].excluded == (Excluded("no box is published", 1, 2),)
+    assert not any(by_name[name].excluded for name in SETS if name != "nih")
     assert [(c.name, by_name["nih"].studies[3].numeric) for c in by_name["nih"].numeric] == [("Patient Age", (43.0,))]
     assert by_name["ms-cxr"].studies[3].patient == "10000003"
     assert len(by_name["object-cxr"].split("val")) == 3

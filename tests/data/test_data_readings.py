@@ -11,8 +11,9 @@ import torch
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet, by_reading, samples
+from mmad.data.external import outside_data
 from mmad.data.image_cache import image_cache
-from mmad.data.loader import evaluation_batches, training_batches
+from mmad.data.loader import Studies, evaluation_batches, training_batches
 from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
@@ -47,7 +48,8 @@ def test_images_and_fingerprint_are_those_of_the_whole(tiny: Path, cache: Path) 
 
 
 def test_both_readings_show_one_image_with_their_boxes(tiny: Path) -> None:
-    batches = training_batches(by_reading(load_dataset(tiny)), 64, None, batch_size=1, seed=0, flip=0)
+    readings = by_reading(load_dataset(tiny))
+    batches = training_batches(readings, Studies(readings, 64, None), batch_size=1, seed=0, flip=0)
     shown = {batch.positions[0]: batch for batch in batches.epoch(1)}
     assert torch.equal(shown[0].images, shown[1].images)
     assert shown[0].targets[0]["labels"].tolist() == [1]
@@ -60,7 +62,7 @@ def test_with_one_reading_per_study_nothing_changes(phantom: DataSet) -> None:
     assert view.studies == phantom.studies
     assert np.array_equal(view.box_study, phantom.box_study)
     for split in ("val", "test"):
-        both = [list(evaluation_batches(one, split, 64, None, batch_size=4)) for one in (phantom, view)]
+        both = [list(evaluation_batches(d, split, Studies(d, 64, None), batch_size=4)) for d in (phantom, view)]
         for one, two in zip(*both, strict=True):
             assert torch.equal(one.images, two.images)
             assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(one.targets, two.targets, strict=True))
@@ -85,3 +87,32 @@ def test_a_study_that_is_called_like_a_reading_is_refused(tiny: Path, change: Ch
     change("studies.csv", "\nb,", "\na#r2,")
     with pytest.raises(DataError, match=r"study 'a#r2' is also the name of a reading"):
         by_reading(load_dataset(tiny))
+
+
+def test_readers_are_names_that_recur_and_a_reading_without_a_box_is_one(change: Change) -> None:
+    whole = load_dataset(change("boxes.csv", "d,r1,1,1,3,3,Atelectasis,", "d,r1,1,1,3,3,Atelectasis,\nb,r2,,,,,,"))
+    assert whole.readings == ((0, "r1"), (2, "r1"), (0, "r2"), (3, "r1"), (1, "r2"))
+    assert [whole.readers(split) for split in ("train", "val", "test")] == [("r1", "r2"), ("r1",), ("r1",)]
+    assert [whole.images_by_readings(split) for split in ("train", "val")] == [(0, 1, 1), (0, 1)]
+    truth = whole.ground_truth("train", "r2")
+    assert (truth.studies, truth.study.tolist(), truth.labels.tolist()) == (("a", "b"), [0], [2])
+    assert whole.ground_truth("train", "r1").studies == ("a",)
+    view = by_reading(whole)
+    assert view.ground_truth("train", "r2").studies == ("a#r2", "b")
+    assert (view.readers("train"), view.images_by_readings("train")) == (("r1", "r2"), (0, 1, 1))
+
+
+def test_a_name_of_one_reading_is_no_reader_s(change: Change) -> None:
+    boxes = change("boxes.csv", "c,r1", "c,r3") / "boxes.csv"
+    boxes.write_text(boxes.read_text().replace("d,r1", "d,r4"))
+    whole = load_dataset(boxes.parent)
+    assert (whole.readers("train"), whole.images_by_readings("train")) == ((), (1, 0, 1))
+
+
+def test_on_another_data_set_a_reader_of_other_labels_has_read_the_image(change: Change, phantom: DataSet) -> None:
+    root = change("dataset.toml", '"Consolidation"', '"Mass"')
+    (root / "boxes.csv").write_text((root / "boxes.csv").read_text().replace("Consolidation", "Mass"))
+    found = outside_data(root, phantom, {}, (), ()).dataset
+    assert found.labels == phantom.labels
+    assert (found.box_study.tolist(), found.no_finding) == ([0, 3], ((2, "r1"), (0, "r2")))
+    assert found.readers("test") == ("r1", "r2")

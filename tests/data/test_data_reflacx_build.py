@@ -13,6 +13,7 @@ from reflacx_trees import LABELS_2_3, Ellipse, Tree, plain_tree
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
 from mmad.data.dataset import DataSet
+from mmad.data.flow import in_source
 from mmad.data.importers.reflacx.build import Built, Choices, build_reflacx
 
 Build = Callable[..., Built]
@@ -53,6 +54,12 @@ def test_every_reading_is_counted_with_its_reason(tmp_path: Path) -> None:
     assert {reason: len(ids) for reason, ids in counts.dropped.items()} == ODD_REASONS
     assert counts.dropped["jpeg_unreadable"] == ("P300R000019",)
     assert (counts.readings, counts.kept) == (17, 4)
+    flow = built.dataset.excluded
+    assert sum(one.readings or 0 for one in flow) == 13
+    assert [one.boxes for one in flow if one.boxes] == [1, 1, 1]
+    assert (in_source(flow, "patients", 2), in_source(flow, "images", 3), in_source(flow, "readings", 4)) == (3, 12, 17)
+    assert {study.taken.year for study in built.dataset.studies} == {"shifted"}
+    assert {study.taken.view for study in built.dataset.studies} == {"AP", "PA"}
     assert counts.readings == counts.kept + sum(map(len, counts.dropped.values()))
     assert {name: n for name, n in counts.notes.items() if n} == {"several_stays": 1, "no_triage": 1, "resized": 1}
     found = counts.ellipses

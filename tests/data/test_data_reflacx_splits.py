@@ -77,6 +77,7 @@ def test_by_row_as_the_log(tmp_path: Path, mode: str, sizes: list[int]) -> None:
     assert [len(dataset.split(name)) for name in ("train", "val", "test")] == sizes
 
 
+@pytest.mark.slow
 def test_the_seed_shuffles_the_rows(tmp_path: Path) -> None:
     splits = []
     for number, seed in enumerate((0, 0, 1)):

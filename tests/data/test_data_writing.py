@@ -26,7 +26,7 @@ _names = st.lists(_words.filter(bool), min_size=1, max_size=4, unique=True)
 _sides = st.floats(0, 1, exclude_min=True)
 
 
-@examples(40)
+@examples(20)
 @given(_names, _names, _words.filter(bool), st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=5), _sides)
 def test_any_words_and_numbers_come_back(
     labels: list[str], values: list[str], name: str, numbers: list[float | None], side: float

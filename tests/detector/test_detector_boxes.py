@@ -27,7 +27,7 @@ seeds = st.integers(0, 2**31)
 counts = st.lists(st.integers(0, 6), min_size=1, max_size=4)
 
 
-@examples(60)
+@examples(30)
 @given(seeds, counts, st.booleans(), st.sampled_from([1, 200, 2**23]))
 def test_matching_equals_torchvisions(seed: int, numbers: list[int], low_quality: bool, most: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -46,7 +46,7 @@ def test_matching_equals_torchvisions(seed: int, numbers: list[int], low_quality
         assert torch.equal(mine, expected)
 
 
-@examples(60)
+@examples(30)
 @given(seeds, counts, st.integers(1, 12), st.floats(0.1, 1))
 def test_a_sample_is_balanced_and_complete(seed: int, kinds: list[int], size: int, fraction: float) -> None:
     torch.manual_seed(seed)
@@ -67,7 +67,7 @@ def test_samples_differ_from_draw_to_draw() -> None:
     assert not torch.equal(sampler(labels)[0], sampler(labels)[0])
 
 
-@examples(40)
+@examples(20)
 @given(seeds, counts, st.integers(1, 5))
 def test_suppression_equals_one_image_at_a_time(seed: int, numbers: list[int], most: int) -> None:
     generator = torch.Generator().manual_seed(seed)

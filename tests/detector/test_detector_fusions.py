@@ -237,6 +237,7 @@ def test_every_word_keeps_to_the_protocol() -> None:
     assert Fusion.__doc__
 
 
+@pytest.mark.slow
 def test_the_shipped_question_has_arms_of_equal_size() -> None:
     ablation = load_ablation(Path(__file__).parents[2] / "ablations" / "fusions.toml")
     assert {pair[1] for pair in ablation.compare} == {"true"}

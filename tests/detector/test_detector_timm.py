@@ -101,6 +101,7 @@ def test_weights_reach_both_networks(tmp_path: Path) -> None:
         assert torch.equal(network.body.network.layer1[0].conv1.weight, whole.layer1[0].conv1.weight)
 
 
+@pytest.mark.slow
 def test_reading_weights_leaves_the_random_state_alone(tmp_path: Path) -> None:
     save_file(timm.create_model("resnet10t").state_dict(), str(tmp_path / "timm-resnet10t.c3_in1k.safetensors"))
     setup = ModelSetup(backbone="timm:resnet10t.c3_in1k", image_size=64)

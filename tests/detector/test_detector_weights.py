@@ -115,6 +115,7 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
         build("custom1", file)
 
 
+@pytest.mark.slow
 def test_other_bytes_than_planned_are_refused(folder: Path) -> None:
     file = saved(models.resnet18(weights=None), folder / "own.pth")
     planned = content_hash(file)
@@ -131,6 +132,7 @@ def test_a_file_named_by_a_hash_has_to_have_it(folder: Path) -> None:
         build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights_dir=folder)
 
 
+@pytest.mark.slow
 def test_weights_from_another_program_are_read(folder: Path) -> None:
     state = models.resnet18(weights=None).state_dict()
     save_file(state, str(folder / "plain.safetensors"))

@@ -137,7 +137,7 @@ def splits(draw: st.DrawFn) -> tuple[Detections, GroundTruth]:
 
 
 @pytest.mark.slow
-@examples(150)
+@examples(75)
 @given(splits(), st.sampled_from([0.3, 0.5, 0.75, 1.0]), st.sampled_from([1, 2, 10]))
 def test_equals_a_plain_run_of_pycocotools(sample: tuple[Detections, GroundTruth], threshold: float, most: int) -> None:
     detections, truth = sample
@@ -151,7 +151,7 @@ def test_equals_a_plain_run_of_pycocotools(sample: tuple[Detections, GroundTruth
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(30)
 @given(splits())
 def test_iobb_never_finds_less_than_iou(sample: tuple[Detections, GroundTruth]) -> None:
     """Intersection over the detection is at least intersection over the union, so one box per study and finding
@@ -169,7 +169,7 @@ def _first(study: np.ndarray, labels: np.ndarray, n: int) -> int:
     return int(np.flatnonzero((study == study[n]) & (labels == labels[n]))[0])
 
 
-@examples(40)
+@examples(20)
 @given(splits(), st.randoms(use_true_random=False))
 def test_the_order_in_which_studies_are_listed_by_the_detector_does_not_matter(sample, random) -> None:  # type: ignore[no-untyped-def]
     detections, truth = sample

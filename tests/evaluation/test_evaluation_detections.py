@@ -35,7 +35,7 @@ def assert_equal(a: Detections, b: Detections) -> None:
         assert np.array_equal(left, right)
 
 
-@examples(25)
+@examples(13)
 @given(count=st.integers(0, 30), names=st.lists(st.text(max_size=8), min_size=1, max_size=4, unique=True))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, count: int, names: list[str]) -> None:
     path = tmp_path_factory.mktemp("kept") / "deeper" / "epoch-00001-val-clean.npz"

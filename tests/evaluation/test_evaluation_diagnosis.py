@@ -60,7 +60,7 @@ def pairs(matched: Matched, k: int) -> tuple[list[float], list[float]]:
     return sides
 
 
-@examples(30)
+@examples(15)
 @given(st.integers(0, 2**31))
 def test_auroc_is_the_share_of_pairs_in_order(seed: int) -> None:
     matched = match(*sample_split(seed, images=25, boxes=0.8, patients=12))
@@ -76,7 +76,7 @@ def test_auroc_is_the_share_of_pairs_in_order(seed: int) -> None:
             assert math.isnan(found.auroc.value)
 
 
-@examples(30)
+@examples(15)
 @given(st.integers(0, 2**31))
 def test_wafroc_is_the_chance_that_a_box_beats_the_false_positives_of_an_image_without(seed: int) -> None:
     matched = match(*sample_split(seed, images=20, boxes=0.8, crowd=0))
@@ -104,7 +104,7 @@ def test_without_an_image_that_lacks_the_finding_it_is_wafroc1_by_name() -> None
     assert 0 < merit.value.value < 1
 
 
-@examples(30)
+@examples(15)
 @given(st.integers(0, 2**31))
 def test_leaving_a_group_out_is_as_if_it_were_not_there(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -137,7 +137,7 @@ def test_the_lowest_score_that_the_rule_allows() -> None:
             assert (more.counted[0] & ~more.hit[0]).sum() > rate * 40
 
 
-@examples(20)
+@examples(10)
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_every_box_is_found_or_missed(seed: int, score: float) -> None:
     matched = match(*sample_split(seed))
@@ -158,6 +158,7 @@ def test_by_patient_one_image_is_enough() -> None:
     assert math.isnan(detected(matched, None)[0].sensitivity.value)
 
 
+@pytest.mark.slow
 def test_scores_that_are_chances_have_intercept_0_and_slope_1() -> None:
     rng = np.random.default_rng(0)
     images = 1500

@@ -47,7 +47,7 @@ def theirs(found: list[Detections]) -> list[tuple[float, ...]]:
 _PARTS = ("boxes", "scores", "labels")
 
 
-@examples(20)
+@examples(10)
 @given(st.integers(0, 2**31), st.integers(1, 5))
 def test_boxes_are_fused_as_the_authors_package_fuses_them(seed: int, count: int) -> None:
     found = networks(seed, count)

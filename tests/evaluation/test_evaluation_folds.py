@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.differences import (
     Difference,
+    FamilyPair,
     FoldedPair,
     FoldedSample,
     Goal,
     PairSample,
     differences,
     folded_mean_difference,
+    on_common_patients,
 )
 from mmad.evaluation.folds import fold_error, over_folds, pooled_ap
+from mmad.evaluation.intervals import estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.resampling import Interval, weigh
 
@@ -113,8 +116,48 @@ def test_detections_of_one_network_pooled_are_those_of_one_split() -> None:
     assert pooled_ap(parts) == float(weigh(whole).mean_ap[0])
 
 
+def common_sample(seeds: int = 4, patients: int = 30) -> PairSample:
+    rng = np.random.default_rng(0)
+    reference, other = rng.normal(0.5, 0.05, (2, seeds)).tolist()
+    without = (
+        (np.array(other) - reference)[:, None] + rng.normal(0, 0.01, patients) + rng.normal(0, 0.002, (seeds, patients))
+    )
+    moved = tuple(map(tuple, without.tolist()))
+    return PairSample(tuple(reference), tuple(other), moved, NOTHING, (), 0.5, patients, patients, "")
+
+
+def test_folds_on_common_patients_are_readers_and_share_training_patients() -> None:
+    sample, runs = common_sample(), tuple("abcdefgh")
+    plain = on_common_patients(sample, range(4), 0.0)
+    (seeds,) = differences([FamilyPair(sample, runs[:4], runs[4:], (0, 1, 2, 3))])
+    assert (plain.ap.value, plain.ap.low) == (pytest.approx(seeds.ap.value), pytest.approx(seeds.ap.low))
+    assert (plain.folds, plain.freedom) == (4, pytest.approx(seeds.freedom))
+    wide = on_common_patients(sample, range(4), 5 / 3)
+    assert wide.variance_seeds is not None
+    assert plain.variance_seeds is not None
+    assert wide.variance_seeds - plain.variance_seeds == pytest.approx(5 / 3 * sample.differences.var(ddof=1))
+    twice = on_common_patients(sample, [0, 0, 1, 1], 0.5)
+    assert (twice.folds, twice.seeds) == (2, 2)
+    assert twice.sd == pytest.approx(sample.differences.reshape(2, 2).mean(axis=1).std(ddof=1))
+    one = on_common_patients(sample, [0] * 4, 0.5)
+    assert (one.ap.value, math.isnan(one.ap.low)) == (pytest.approx(plain.ap.value), True)
+
+
+def test_an_arm_over_folds_on_common_patients() -> None:
+    detections, truth = sample_split(3, images=40)
+    runs = [match(replace(detections, scores=detections.scores ** (1 + n / 5)), truth) for n in range(4)]
+    plain = estimate(runs)
+    assert estimate(runs, folds=range(4)) == plain
+    wide = estimate(runs, folds=range(4), shared_training=5 / 3)
+    assert wide.ap.value == plain.ap.value
+    assert wide.ap.low <= plain.ap.low
+    pairs = estimate(runs, folds=[0, 0, 1, 1])
+    assert pairs.ap.value == pytest.approx(plain.ap.value)
+
+
 @pytest.mark.slow
 def test_learners_that_are_retrained_and_differ_by_nothing_are_seldom_told_apart() -> None:
     assert share(FoldWorld(folds=5, learner="neighbours"), 300).value <= 0.07
     assert share(FoldWorld(folds=3), 300).value <= 0.09
     assert share(FoldWorld(folds=5, corrected=False), 300).value > 0.05
+    assert share(FoldWorld(folds=5, learner="fixed", outside=120), 60).value <= 0.07

@@ -131,7 +131,7 @@ def means(values: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(30)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]), st.sampled_from([1, 3, 10]))
 def test_ap_and_ar_equal_pycocotools(seed: int, overlap: Any, most: int) -> None:
     found, truth = masked(seed, images=6, per_image=6)
@@ -163,7 +163,7 @@ def test_the_coco_set_equals_pycocotools(seed: int, overlap: Any) -> None:
         assert own[name.replace("_", " ")] == pytest.approx(value if value > -1 else np.nan, abs=1e-12, nan_ok=True)
 
 
-@examples(200)
+@examples(100)
 @given(
     st.lists(st.floats(-4, 30), min_size=4, max_size=4) | st.lists(st.integers(0, 24), min_size=4, max_size=4),
 )

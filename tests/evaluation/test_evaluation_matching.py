@@ -18,7 +18,7 @@ from mmad.evaluation.resampling import weigh
 
 
 @pytest.mark.slow
-@examples(150)
+@examples(75)
 @given(
     st.integers(0, 2**31),
     st.sampled_from(["iou", "iobb"]),

@@ -28,7 +28,7 @@ from mmad.evaluation.resampling import patient_weights
 SCORES = (0.05, 0.3, 0.6)
 
 
-@examples(25)
+@examples(13)
 @given(st.integers(0, 2**31))
 def test_the_figures_are_the_plain_ones_and_lie_in_order(seed: int) -> None:
     matched = match(*sample_split(seed, images=10))
@@ -66,7 +66,7 @@ def repeated(found: Detections, truth: GroundTruth, times: list[int]) -> tuple[D
     )  # fmt: skip
 
 
-@examples(25)
+@examples(13)
 @given(st.integers(0, 2**31))
 def test_a_weight_is_an_image_that_stands_there_as_often(seed: int) -> None:
     found, truth = sample_split(seed, images=8)

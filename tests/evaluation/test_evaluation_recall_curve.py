@@ -15,7 +15,7 @@ from mmad.evaluation.operating_points import RecallCurve, recall_curve
 from mmad.evaluation.resampling import weigh
 
 
-@examples(60)
+@examples(30)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]))
 def test_the_mean_of_the_curve_is_the_ap(seed: int, overlap: str) -> None:
     found, truth = sample_split(seed)

@@ -31,7 +31,7 @@ def repeated(found: Detections, truth: GroundTruth, times: list[int]) -> tuple[D
     )
 
 
-@examples(60)
+@examples(30)
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 3), min_size=8, max_size=8).filter(any))
 def test_a_weight_is_a_repetition(seed: int, times: list[int]) -> None:
     found, truth = sample_split(seed, images=8, per_image=6)

@@ -30,7 +30,7 @@ def test_the_interval_of_several_seeds_covers() -> None:
     assert 0.92 <= inside / TRIALS <= 0.98
 
 
-@examples(50)
+@examples(25)
 @given(st.integers(2, 6), st.integers(0, 2**31))
 def test_the_error_of_a_mean_over_seeds_is_that_of_a_reader_study(seeds: int, seed: int) -> None:
     """By the formulas: MS(seeds) / r + Cov2, with Hillis' degrees of freedom."""

@@ -31,7 +31,7 @@ def by_hand() -> tuple[Detections, GroundTruth]:
     ), truth
 
 
-@examples(40)
+@examples(20)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]))
 def test_one_matching_serves_every_score_threshold(seed: int, overlap: str) -> None:
     found, truth = sample_split(seed, images=8, per_image=8)
@@ -75,7 +75,7 @@ def test_detections_of_one_score_come_together_or_not_at_all() -> None:
         assert froc(match(found, truth)).sensitivity == (0, 0, 0, 1, 1, 1, 1)
 
 
-@examples(40)
+@examples(20)
 @given(st.integers(0, 2**31))
 def test_the_order_of_the_studies_changes_no_froc(seed: int) -> None:
     found, truth = sample_split(seed, crowd=0)
@@ -88,7 +88,7 @@ def test_the_order_of_the_studies_changes_no_froc(seed: int) -> None:
     assert [v for _, v in other.per_class] == pytest.approx([v for _, v in one.per_class], nan_ok=True)
 
 
-@examples(30)
+@examples(15)
 @given(st.integers(0, 2**31))
 def test_sensitivity_never_falls_with_more_false_alarms(seed: int) -> None:
     found = froc(match(*sample_split(seed)))
@@ -118,7 +118,7 @@ def test_the_matrix_counts_as_many_detections_of_each_finding_as_ap_does() -> No
     assert np.trace(confusion(exact, truth, max_detections=2).counts) == 10
 
 
-@examples(40)
+@examples(20)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]), st.integers(1, 5), st.sampled_from([0.0, 0.4]))
 def test_the_matrix_has_the_hits_misses_and_alarms_of_ap(seed: int, overlap: str, most: int, score: float) -> None:
     found, truth = sample_split(seed, per_image=8)
@@ -131,7 +131,7 @@ def test_the_matrix_has_the_hits_misses_and_alarms_of_ap(seed: int, overlap: str
         assert counts[:, k].sum() == counted
 
 
-@examples(30)
+@examples(15)
 @given(st.integers(0, 2**31))
 def test_every_box_and_every_detection_is_in_the_matrix_once(seed: int) -> None:
     found, truth = sample_split(seed, crowd=0, per_image=6)

@@ -53,7 +53,7 @@ def pruned(seed: int) -> tuple[Detections, GroundTruth]:
     return Detections(found.studies, found.study[keep], boxes[keep], scores[keep], labels[keep]), plain
 
 
-@examples(40)
+@examples(20)
 @given(st.integers(0, 2**31))
 def test_the_costs_are_those_of_the_authors_package(seed: int) -> None:
     found, truth = pruned(seed)

@@ -126,6 +126,7 @@ def test_facts_cannot_be_changed() -> None:
         entry("e030").params["model"] = 1  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_reading_the_log_imports_no_torch() -> None:
     program = "import sys, mmad.experiment_log as d; d.entries(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=600)

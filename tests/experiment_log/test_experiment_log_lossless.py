@@ -71,7 +71,7 @@ def kept(log: Any) -> str:
 
 
 @pytest.mark.slow
-@examples(150)
+@examples(75)
 @given(st.lists(st.sampled_from(range(len(PLACES))), max_size=14), st.randoms(use_true_random=False))
 def test_a_word_in_any_place_comes_back(places: list[int], chance: random.Random) -> None:
     words = [word(number) for number in range(len(places))]
@@ -89,7 +89,7 @@ def test_a_word_comes_back_beside_any_other_place(first: int) -> None:
         assert [w for w in (word(1), word(2)) if w in text and w not in found] == [], text
 
 
-@examples(200)
+@examples(100)
 @given(st.text(alphabet=st.sampled_from("#`()[]{}=,'\"\\ \nab1.|<!->Setup(*_:"), max_size=300))
 def test_any_text_is_read_and_every_line_is_in_a_block(text: str) -> None:
     log = read_log(text)
@@ -118,7 +118,7 @@ COUNTS = st.dictionaries(
 
 
 @pytest.mark.slow
-@examples(100)
+@examples(50)
 @given(
     fields=SETTINGS,
     counts=COUNTS,

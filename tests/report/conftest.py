@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from page_browser import Browser, open_browser
 from report_fixtures import WHEN, Sample, hostile_sample, patience_sample
-from undrawn import Undrawn
+from undrawn import Undrawn, undrawn_html
 
 from mmad.analysis.frames import load_frame
 from mmad.report import build
@@ -35,11 +35,25 @@ def hostile_model() -> ReportModel:
 
 @pytest.fixture(scope="session")
 def page(model: ReportModel) -> str:
-    return render_html(model)
+    """The report without its figures."""
+    return undrawn_html(model)
 
 
 @pytest.fixture(scope="session")
 def hostile_page(hostile_model: ReportModel) -> str:
+    """The report of attacks without its figures."""
+    return undrawn_html(hostile_model)
+
+
+@pytest.fixture(scope="session")
+def drawn_page(model: ReportModel) -> str:
+    """The report with its figures, which take seconds to draw."""
+    return render_html(model)
+
+
+@pytest.fixture(scope="session")
+def drawn_hostile_page(hostile_model: ReportModel) -> str:
+    """The report of attacks with its figures."""
     return render_html(hostile_model)
 
 

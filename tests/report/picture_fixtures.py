@@ -10,7 +10,7 @@ from report_fixtures import WHEN
 from statistics_fixtures import FEW
 
 from mmad.analysis.frames import load_frame
-from mmad.analysis.verdicts import Statistics
+from mmad.analysis.verdicts import FailureCachingStore, Statistics
 from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
 from mmad.report.model import ReportModel, build_model
@@ -68,7 +68,7 @@ def two_arms(folder: Path, dataset: DataSet, *, settings: int = 1, seeds: int = 
 
 
 def gathered(store: Store, number: int | None = None, data: Path | None = None) -> Pictures:
-    return pictures_of(load_frame(store), store, number=number, data=data)
+    return pictures_of(load_frame(store), store, number=number, detections=FailureCachingStore(data))
 
 
 def alone(pictures: Pictures) -> AblationPictures:

@@ -89,6 +89,7 @@ def test_against_a_date_are_the_runs_that_had_finished(worlds: tuple[Path, Path]
     assert "Pairs that changed" not in page
 
 
+@pytest.mark.slow
 def test_what_is_neither_is_refused(worlds: tuple[Path, Path], tmp_path: Path) -> None:
     own, _ = worlds
     with pytest.raises(ReportError, match=r"'last week' is neither a database nor a date; name an SQLite file"):

@@ -13,16 +13,16 @@ pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, page: str) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, drawn_page: str) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
-    path.write_text(page, "utf-8")
+    path.write_text(drawn_page, "utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, hostile_page: str) -> Path:
+def hostile(tmp_path_factory: pytest.TempPathFactory, drawn_hostile_page: str) -> Path:
     path = tmp_path_factory.mktemp("hostile") / "index.html"
-    path.write_text(hostile_page, "utf-8")
+    path.write_text(drawn_hostile_page, "utf-8")
     return path
 
 

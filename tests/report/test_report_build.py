@@ -37,6 +37,7 @@ def test_both_forms_are_written_and_counted(small: ListSource, tmp_path: Path) -
     assert {p.name for p in html.parent.iterdir()} == {"r.html", "r.md", "r_charts"}
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_charts_of_an_earlier_report_are_removed(small: ListSource, tmp_path: Path) -> None:
     write_report(small, markdown=tmp_path / "r.md", created=WHEN)
     (tmp_path / "r_charts" / "run-000000000000.svg").write_text("old")
@@ -63,6 +64,7 @@ def test_a_full_disk_leaves_the_earlier_report(
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_place_that_cannot_be_written_is_named(small: ListSource, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportError, match=r"file/r\.html: cannot be written"):

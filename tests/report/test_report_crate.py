@@ -57,6 +57,7 @@ def test_a_crate_is_read_back(database: Path, tmp_path: Path) -> None:
             write_report(store, crate=folder, options=FEW)
 
 
+@pytest.mark.slow
 def test_without_the_package_one_line_says_so(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rocrate.rocrate", None)
     with (

@@ -49,6 +49,7 @@ def values(svg: str) -> Any:
     return json.loads(ET.fromstring(svg).attrib["data-plot"])
 
 
+@pytest.mark.slow
 def test_equal_figures_are_drawn_equal_to_the_byte() -> None:
     again = Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), y_label="AP", marks=(2,))
     assert drawn(PANEL) == drawn(again)
@@ -78,6 +79,7 @@ def test_figures_of_a_page_share_no_identifier() -> None:
         assert set(re.findall(r"url\(#([^)]+)\)", svg)) <= set(re.findall(r' id="([^"]+)"', svg))
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80))
 @examples(10)
 @example("$x_1$")

@@ -64,7 +64,7 @@ def test_a_log_is_read_back(sample: Sample) -> None:
 
 
 @given(ablation=WORDS, setting=WORDS, arm=WORDS, text=WORDS)
-@examples(30)
+@examples(15)
 @example(ablation="a", setting="```", arm="<!-- x", text="ModelSetup(lr=3) [model]: 4")
 @example(ablation="a", setting="it failed", arm="nan", text="out of memory: Error, diverged, nan")
 def test_any_name_and_any_note_is_read_back(ablation: str, setting: str, arm: str, text: str) -> None:

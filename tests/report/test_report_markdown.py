@@ -78,6 +78,7 @@ def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, mo
         assert of_it <= set(names)
 
 
+@pytest.mark.slow
 def test_a_chart_is_drawn_whole() -> None:
     sample = Sample()
     sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 from report_fixtures import WHEN, Sample
 
 from mmad.analysis.frames import load_frame
+from mmad.base.records import SPLITS
+from mmad.data.flow import Acquired, Excluded
 from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_report
-from mmad.report.cohort import Cohort, cohort_key, cohort_of
+from mmad.report.cohort import Cohort, Flow, cohort_key, cohort_of
 from mmad.report.methods import methods_of, reference, render_methods
 from mmad.report.model import ReportModel, build_model
-from mmad.report.tables import cohort_table
+from mmad.report.tables import cohort_table, flow_table
 
 LITERATURE: dict[str, Any] = json.loads((files("mmad.report") / "literature.json").read_text("utf-8"))
 
@@ -57,12 +60,37 @@ def test_patients_with_a_finding_are_counted_once(tmp_path: Path) -> None:
 
 
 def test_who_was_studied_is_a_table_with_a_column_a_split(known: ReportModel, cohort: Cohort) -> None:
-    table = cohort_table(known.ablations[0], known.cohorts)
+    table = cohort_table(known.ablations[0], known.cohorts, known.flows)
     ((_, rows),) = table.grid.sections
     assert [head.text for head in table.grid.heads] == ["Characteristic", "Training", "Validation", "Test"]
     cells = {row[0].text: [cell.text for cell in row[1:]] for row in rows}
     assert cells["Patients"] == [str(split.patients) for split in cohort.splits]
     assert cells["Patients with: Atelectasis"][0].startswith(f"{cohort.splits[0].patients_with[1]} (")
+
+
+def test_the_flow_is_a_table_and_sentences(known: ReportModel, cohort: Cohort) -> None:
+    assert not flow_table(known.ablations[0], known.cohorts, known.flows).rows
+    excluded = (Excluded("no consent", 2, 3, 5), Excluded("label not chosen", 0, 0, 0, 7))
+    taken = Acquired((("north", 9), ("", 1)), (), (("PA", 10),), 2015, 2019, 2, 1)
+    flow = Flow(excluded, 15, 24, 30, tuple((split, taken) for split in SPLITS))
+    model = replace(known, flows=dict.fromkeys(known.cohorts, flow))
+    frame = flow_table(model.ablations[0], model.cohorts, model.flows).frame
+    steps = ["source", "left out", "left out", "data set", *SPLITS]
+    assert frame["step"].tolist() == steps
+    assert frame["patients"].tolist() == [17, 2, 0, 15, *(split.patients for split in cohort.splits)]
+    assert frame["readings"].tolist()[:4] == [35, 5, 0, 30]
+    assert frame["boxes"].tolist()[2:4] == [7, sum(split.boxes for split in cohort.splits)]
+    ((_, rows),) = cohort_table(model.ablations[0], model.cohorts, model.flows).grid.sections
+    cells = {row[0].text: [cell.text for cell in row[1:]] for row in rows}
+    assert cells["Years"] == ["2015 to 2019"] * 3
+    assert cells["Date shifted by the source (images)"] == ["2"] * 3
+    assert cells["View: PA"][0].startswith("10 (")
+    assert cells["Site: not known"][0].startswith("1 (")
+    text = dict(methods_of(model.ablations[0], model).paragraphs)["Data"]
+    assert "has 27 images of 17 patients. Left out were 2 patients, 3 images, 5 readings (no consent); 7 boxes" in text
+    assert "24 images of 15 patients stay." in text
+    assert "were taken from 2015 to 2019, at 1 site, as far as is known." in text
+    assert "The source shifts the dates of 6 images; their years are not known." in text
 
 
 def test_every_fact_of_a_checklist_is_one_that_methods_knows(known: ReportModel) -> None:
@@ -128,6 +156,7 @@ def test_hostile_names_are_text(hostile_model: ReportModel) -> None:
     assert all(line.count("|") - line.count(r"\|") in (0, 5) for line in text.splitlines())
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_the_file_and_the_page_have_it(sample: Sample, tmp_path: Path) -> None:
     written = write_report(sample.source, methods=tmp_path / "methods.md", html=tmp_path / "r.html", created=WHEN)
     assert written.methods == tmp_path / "methods.md"

@@ -13,27 +13,34 @@ from urllib.parse import unquote
 import pytest
 from page_parser import Page
 from report_fixtures import WHEN, Sample
+from undrawn import Undrawn
 
 from mmad.analysis.frames import load_frame
 from mmad.report import build
 from mmad.report.build import write_report
 from mmad.report.model import PageForm, ReportModel, ablation_anchor, build_model, linked
+from mmad.report.rendering import FigureRenderer
 from mmad.report.writers.html import render_pages
 
 LATER = WHEN.replace(year=2023)
 
 
-def pages_of(model: ReportModel) -> dict[str, Page]:
+def pages_of(model: ReportModel, renderer: FigureRenderer | None = None) -> dict[str, Page]:
+    """The pages, without figures unless another renderer draws them."""
     form = PageForm("the report.html", "the report_pages")
-    return {file: Page(text) for file, text in render_pages(model, form)}
+    return {file: Page(text) for file, text in render_pages(model, form, renderer=renderer or Undrawn())}
+
+
+def few_of(model: ReportModel, renderer: FigureRenderer | None = None) -> dict[str, Page]:
+    """The pages of a report whose ablations are split after three runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linked, "__defaults__", (3,))
+        return pages_of(model, renderer)
 
 
 @pytest.fixture(scope="module")
 def few(model: ReportModel) -> dict[str, Page]:
-    """The pages of a report whose ablations are split after three runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linked, "__defaults__", (3,))
-        return pages_of(model)
+    return few_of(model)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,25 @@ def hostile(hostile_model: ReportModel) -> dict[str, Page]:
     return pages_of(hostile_model)
 
 
-@pytest.mark.parametrize("which", ["plain", "few", "hostile"])
+@pytest.fixture(scope="module")
+def drawn(model: ReportModel) -> dict[str, Page]:
+    return pages_of(model, FigureRenderer())
+
+
+@pytest.fixture(scope="module")
+def drawn_few(model: ReportModel) -> dict[str, Page]:
+    return few_of(model, FigureRenderer())
+
+
+@pytest.fixture(scope="module")
+def drawn_hostile(hostile_model: ReportModel) -> dict[str, Page]:
+    return pages_of(hostile_model, FigureRenderer())
+
+
+DRAWN = [pytest.param(name, marks=pytest.mark.slow) for name in ("drawn", "drawn_few", "drawn_hostile")]
+
+
+@pytest.mark.parametrize("which", ["plain", "few", "hostile", *DRAWN])
 def test_every_link_leads_to_an_identifier_of_its_page(which: str, request: pytest.FixtureRequest) -> None:
     pages: dict[str, Page] = request.getfixturevalue(which)
     names = {file: Counter(a["id"] for _, a in page.tags if a.get("id")) for file, page in pages.items()}
@@ -99,7 +124,7 @@ def test_the_curves_of_a_setting_are_on_the_page_of_its_first_run(model: ReportM
     assert found[3:] == [(("from scratch",), 3), ((), 3), ((), 3)]
 
 
-@pytest.mark.parametrize("which", ["plain", "few"])
+@pytest.mark.parametrize("which", ["plain", "few", *DRAWN[:2]])
 def test_headings_descend_on_every_page_and_nothing_is_fetched(which: str, request: pytest.FixtureRequest) -> None:
     pages: dict[str, Page] = request.getfixturevalue(which)
     for page in pages.values():
@@ -112,8 +137,9 @@ def test_headings_descend_on_every_page_and_nothing_is_fetched(which: str, reque
         assert not [a for _, a in page.tags if "src" in a]
 
 
-def test_the_overview_has_the_results_and_every_run_but_no_curve(plain: dict[str, Page], model: ReportModel) -> None:
-    overview = plain["the report.html"]
+@pytest.mark.slow
+def test_the_overview_has_the_results_and_every_run_but_no_curve(drawn: dict[str, Page], model: ReportModel) -> None:
+    overview = drawn["the report.html"]
     for run in model.runs:
         assert run.title in overview.text
     classes = [a.get("class") for a in overview.all("svg") if a.get("role") == "img"]
@@ -179,7 +205,7 @@ def test_many_runs_become_pages_by_default(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_page_of_an_ablation_has_no_time_stamp(model: ReportModel, sample: Sample) -> None:
     later = build_model(load_frame(sample.source), created=LATER, database=model.database)
-    now, then = (list(render_pages(one, PageForm("i.html", "p"))) for one in (model, later))
+    now, then = (list(render_pages(one, PageForm("i.html", "p"), renderer=Undrawn())) for one in (model, later))
     assert now[:-1] == then[:-1]
     assert now[-1] != then[-1]
 

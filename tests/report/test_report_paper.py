@@ -20,8 +20,8 @@ from mmad.config.runs import Member
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_paper
+from mmad.report.paper import MEASURES, paper_table
 from mmad.report.table_writers import as_csv, as_latex, latex
-from mmad.report.tables import MEASURES, paper_table
 from mmad.report.writers.html import table_page
 from mmad.store.lookup import find_seeds
 from mmad.store.store import Store

@@ -153,6 +153,7 @@ def test_files_are_named_by_number_alone(hostile: tuple[AblationPictures, str, s
     assert files == [f"charts/ablation-made-pair-1-{n}.jpg" for n in range(1, 13)]
 
 
+@pytest.mark.slow
 def test_a_withheld_data_set_is_one_line_and_no_image(dataset: DataSet, tmp_path: Path) -> None:
     hard = made.licensed(tmp_path / "hard", dataset, HARD)
     with Store.open(made.two_arms(tmp_path, hard, settings=2)) as store:
@@ -185,6 +186,7 @@ def test_markdown_stores_pictures_beside_the_charts_and_removes_old_ones(store: 
     assert len(list((tmp_path / "r_charts").glob("*.jpg"))) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_undrawn")
 def test_with_linked_pages_the_ablations_page_holds_its_pictures(store: Store, tmp_path: Path) -> None:
     write_report(store, html=tmp_path / "r.html", options=made.FEW, pages=True)

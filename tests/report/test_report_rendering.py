@@ -97,6 +97,7 @@ def test_helpers_draw_the_same_and_a_dead_one_costs_only_time(monkeypatch: pytes
     assert first == [draw_page(one) for one in figures]
 
 
+@pytest.mark.slow
 def test_figures_for_a_paper_are_files_of_both_widths(tmp_path: Path) -> None:
     sample = Sample()
     sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))

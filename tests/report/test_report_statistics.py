@@ -40,10 +40,28 @@ def template(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path
     return two_settings(tmp_path_factory.mktemp("made"), dataset)
 
 
+@pytest.fixture(scope="module")
+def computed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same store after its statistics were computed: they are in its cache."""
+    folder = tmp_path_factory.mktemp("computed") / "db"
+    shutil.copytree(template.parent, folder)
+    with Store.open(folder / template.name) as opened:
+        compute_statistics(load_frame(opened), opened, options=FEW)
+    return folder / template.name
+
+
 @pytest.fixture
 def store(template: Path, tmp_path: Path) -> Iterator[Store]:
     shutil.copytree(template.parent, tmp_path / "db")
     with Store.open(tmp_path / "db" / template.name) as opened:
+        yield opened
+
+
+@pytest.fixture
+def known(computed: Path, tmp_path: Path) -> Iterator[Store]:
+    """A store with cached statistics."""
+    shutil.copytree(computed.parent, tmp_path / "db")
+    with Store.open(tmp_path / "db" / computed.name) as opened:
         yield opened
 
 
@@ -70,8 +88,8 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
             assert sentences[setting] in text
 
 
-def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
-    model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
+def test_the_interval_belongs_to_the_figure_beside_it(known: Store) -> None:
+    model = model_with(known, compute_statistics(load_frame(known), known, options=FEW))
     (comparison,) = model.ablations[0].comparisons
     for row in comparison.rows:
         stats = pairs(model)[row.setting]
@@ -80,11 +98,11 @@ def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
         assert stats.difference.ap.value == pytest.approx(row.test_ap.difference.mean, abs=1e-6)
 
 
-def test_the_words_of_the_verdicts(store: Store) -> None:
-    model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
+def test_the_words_of_the_verdicts(known: Store) -> None:
+    model = model_with(known, compute_statistics(load_frame(known), known, options=FEW))
     (ablation,) = model.ablations
-    known = statistics_rows(model.statistics, ablation.comparisons[0])
-    found = {row.setting: row.judgement for row, _ in known}
+    rows_of = statistics_rows(model.statistics, ablation.comparisons[0])
+    found = {row.setting: row.judgement for row, _ in rows_of}
     clear, even = found["clear"], found["even"]
     assert clear is not None
     assert even is not None
@@ -102,9 +120,9 @@ def test_the_words_of_the_verdicts(store: Store) -> None:
     assert table.footnotes == (f"clear: {clear.sentence}", f"even: {even.sentence}")
 
 
-def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:
-    frame = load_frame(store)
-    model = model_with(store, compute_statistics(frame, store, options=FEW), frame)
+def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(known: Store) -> None:
+    frame = load_frame(known)
+    model = model_with(known, compute_statistics(frame, known, options=FEW), frame)
     page, markdown = words(undrawn_html(model)), undrawn_markdown(model).text.replace("\\", "")
     ablation = model.ablations[0]
     (table,) = threshold_tables(ablation, model.statistics)
@@ -130,6 +148,7 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
         assert interval(ap, sign=True) in page
 
 
+@pytest.mark.slow
 def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, dataset: DataSet) -> None:
     first = compute_statistics(load_frame(store), store, options=FEW)
     count = len(store.analyses())
@@ -139,16 +158,16 @@ def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.Monk
     assert len(store.analyses()) == count
 
 
-def test_cached_controls_are_shown_unless_they_are_of_another_checkpoint(store: Store) -> None:
-    target = evaluation_target(store, find_run(store, "made/clear/CXR+Clinical/0"), FEW)
+def test_cached_controls_are_shown_unless_they_are_of_another_checkpoint(known: Store) -> None:
+    target = evaluation_target(known, find_run(known, "made/clear/CXR+Clinical/0"), FEW)
     detections = DetectionStore()
     cost = drop(detections.matched(target), [detections.matched(target)], resamples=20)
     age, image = Alteration("column", "age"), Alteration("image")
     for alteration in (image, age):
-        store.put_analysis("control", _subject(target, alteration, 5, FEW), to_json_value(cost))
+        known.put_analysis("control", _subject(target, alteration, 5, FEW), to_json_value(cost))
     stale = _subject(target, Alteration("records"), 5, FEW) | {"weights": ["d" * 64]}
-    store.put_analysis("control", stale, to_json_value(cost))
-    model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
+    known.put_analysis("control", stale, to_json_value(cost))
+    model = model_with(known, compute_statistics(load_frame(known), known, options=FEW))
     (member,) = [m for m in model.ablations[0].frame.of("clear", "CXR+Clinical") if m.record.seed == 0]
     stats = model.statistics.run(member)
     assert stats is not None

@@ -82,6 +82,7 @@ def test_a_missing_data_set_is_looked_up_once(store: Store, monkeypatch: pytest.
     assert issubclass(FailureCachingStore, DetectionStore)
 
 
+@pytest.mark.slow
 def test_missing_detections_leave_out_one_pair_and_give_the_hint(store: Store) -> None:
     evaluation_target(store, find_run(store, "made/even/CXR/0"), FEW).file.unlink()
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
@@ -92,6 +93,7 @@ def test_missing_detections_leave_out_one_pair_and_give_the_hint(store: Store) -
     assert "No interval for some rows: run made/even/CXR/0: its detections" in text
 
 
+@pytest.mark.slow
 def test_a_read_only_store_shows_cached_figures_and_computes_nothing(store: Store, template: Path) -> None:
     with Store.open(template, read_only=True) as reading:
         found = compute_statistics(load_frame(reading), reading, options=FEW)
@@ -133,6 +135,7 @@ def test_a_run_shared_by_both_arms_is_not_compared_with_itself(store: Store) -> 
     assert f"both are one run ({key})" in reasons_given
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_undrawn")
 def test_an_unfinished_run_or_a_failing_store_does_not_fail_the_report(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from page_parser import Page
 from report_fixtures import HOSTILE, WHEN, Sample, hostile_sample, patience_sample
-from undrawn import undrawn_markdown
+from undrawn import undrawn_html, undrawn_markdown
 
 from mmad.analysis.comparison import MeasuredRun, PairStatistics
 from mmad.analysis.frames import load_frame
@@ -97,15 +97,41 @@ def statistics_markdown(statistics_model: ReportModel) -> MarkdownReport:
 
 @pytest.fixture(scope="module")
 def statistics_page(statistics_model: ReportModel) -> str:
+    return undrawn_html(statistics_model)
+
+
+@pytest.fixture(scope="module")
+def hostile_statistics_model() -> ReportModel:
+    return model_with(hostile_sample(), HOSTILE, HOSTILE[2] + HOSTILE[4])
+
+
+@pytest.fixture(scope="module")
+def hostile_statistics_page(hostile_statistics_model: ReportModel) -> str:
+    return undrawn_html(hostile_statistics_model)
+
+
+@pytest.fixture(scope="module")
+def drawn_statistics_page(statistics_model: ReportModel) -> str:
     return render_html(statistics_model)
 
 
 @pytest.fixture(scope="module")
-def hostile_statistics_page() -> str:
-    return render_html(model_with(hostile_sample(), HOSTILE, HOSTILE[2] + HOSTILE[4]))
+def drawn_hostile_statistics_page(hostile_statistics_model: ReportModel) -> str:
+    return render_html(hostile_statistics_model)
 
 
-@pytest.mark.parametrize("which", ["statistics_page", "hostile_statistics_page"])
+DRAWN_HOSTILE = pytest.param("drawn_hostile_statistics_page", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        "statistics_page",
+        "hostile_statistics_page",
+        pytest.param("drawn_statistics_page", marks=pytest.mark.slow),
+        DRAWN_HOSTILE,
+    ],
+)
 def test_it_is_sound(which: str, request: pytest.FixtureRequest) -> None:
     text: str = request.getfixturevalue(which)
     page = Page(text)  # checks that elements nest
@@ -121,8 +147,10 @@ def test_it_is_sound(which: str, request: pytest.FixtureRequest) -> None:
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
 
 
-def test_names_cannot_change_the_direction_of_the_text(hostile_statistics_page: str) -> None:
-    for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_statistics_page):
+@pytest.mark.parametrize("which", ["hostile_statistics_page", DRAWN_HOSTILE])
+def test_names_cannot_change_the_direction_of_the_text(which: str, request: pytest.FixtureRequest) -> None:
+    page: str = request.getfixturevalue(which)
+    for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", page):
         assert before in ("bdi", "pre", "template")
 
 
@@ -188,4 +216,4 @@ def test_final_checkpoints_have_no_interval_of_best_ones() -> None:
     model = model_with(sample, ("Atelectasis",), "")
     runs = {key: replace(stats, profile=None, controls=()) for key, stats in model.statistics.runs.items()}
     model = replace(model, statistics=Statistics({}, runs))
-    assert "[0.400, 0.600]" not in Page(render_html(model)).text
+    assert "[0.400, 0.600]" not in Page(undrawn_html(model)).text

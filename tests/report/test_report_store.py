@@ -62,6 +62,7 @@ def _lifted(epoch: EpochRecord, by: float) -> EpochRecord:
     return replace(epoch, metrics=tuple(metrics))
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_real_store_is_reported(store: Store, tmp_path: Path) -> None:
     with store:
         frame = load_frame(store)

@@ -86,26 +86,27 @@ def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, model: Repor
 
 
 def test_runs_show_what_varies_and_epochs_lead_to_them(folder: Path, model: ReportModel) -> None:
-    runs, epochs = read(folder, "runs"), read(folder, "epochs")
+    runs, epochs = read(folder, "runs"), read(folder, "epochs").fillna({"split": ""})
     assert len(runs) == sum(len(a.frame.members) for a in model.ablations)
     varied = [c for c in runs.columns if c.startswith(("setup.", "protocol."))]
     assert {"setup.use_clinical", "setup.batch_size", "setup.loss_weights", "protocol.epochs"} <= set(varied)
     assert not {"setup.lr", "protocol.seed"} & set(varied)
     patience = read(folder, "patience--runs").set_index("setting")
     assert list(patience.loc["patience 10", "setup.reduceLROnPlateau_patience"]) == [10, 10]
+    one_row = {row["key"]: row for row in runs.to_dict("records")}
+    assert len(one_row) == len(runs)
+    columns = (epochs[name] for name in ("run", "epoch", "split", "metric", "value"))  # no split: of the whole epoch
+    figures = {(run, epoch, split, metric): value for run, epoch, split, metric, value in zip(*columns, strict=True)}
+    assert len(figures) == len(epochs)
     for section in model.runs:
-        key = section.run.key[:12]
-        (row,) = [r for _, r in runs.iterrows() if r["key"] == section.run.key]
+        key, row = section.run.key[:12], one_row[section.run.key]
         assert row["run"] == key
         assert row["time_s"] == pytest.approx(sum(epoch.seconds for epoch in section.run.epochs))
-        own = epochs[epochs["run"] == key]
-        for record in section.run.epochs[:3]:
-            values = own[own["epoch"] == record.epoch]
+        for record in section.run.epochs:
             for metric in record.metrics:
-                (value,) = values[(values["split"] == metric.split) & (values["metric"] == metric.name)]["value"]
-                assert value == metric.value
-            assert list(values[values["metric"] == "time_s"]["value"]) == [record.seconds]
-            assert list(values[values["metric"] == "peak_memory_bytes"]["value"]) == [record.peak_memory]
+                assert figures[key, record.epoch, metric.split, metric.name] == metric.value
+            assert figures[key, record.epoch, "", "time_s"] == record.seconds
+            assert figures[key, record.epoch, "", "peak_memory_bytes"] == record.peak_memory
     assert len(epochs) == sum(3 + len(e.metrics) for section in model.runs for e in section.run.epochs)
 
 

@@ -18,6 +18,7 @@ import pytest
 from page_browser import MARKS, Browser
 from page_parser import Page
 from report_fixtures import _epoch
+from undrawn import Undrawn
 
 from mmad.base.errors import ReportError
 from mmad.config.load import load_ablation
@@ -185,15 +186,17 @@ def test_a_live_page_differs_only_by_its_refresh_and_can_be_made_static(page: st
     assert "http" not in re.sub(r"http-equiv", "", alive.split("<title>")[0])
 
 
-def test_hostile_words_cannot_pass_for_the_refresh(hostile_page: str) -> None:
-    assert still(hostile_page) == hostile_page
-    assert still(live(hostile_page, 5)) == hostile_page
+@pytest.mark.parametrize("which", ["hostile_page", pytest.param("drawn_hostile_page", marks=pytest.mark.slow)])
+def test_hostile_words_cannot_pass_for_the_refresh(which: str, request: pytest.FixtureRequest) -> None:
+    page: str = request.getfixturevalue(which)
+    assert still(page) == page
+    assert still(live(page, 5)) == page
 
 
 def test_linked_pages_become_static_with_the_overview_and_other_files_do_not_change(
     model: ReportModel, tmp_path: Path
 ) -> None:
-    plain = dict(render_pages(model, PageForm("index.html", "index_pages")))
+    plain = dict(render_pages(model, PageForm("index.html", "index_pages"), renderer=Undrawn()))
     (tmp_path / "index_pages").mkdir()
     for name, text in plain.items():
         (tmp_path / name).write_text(live(text, 5), "utf-8")

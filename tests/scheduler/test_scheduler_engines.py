@@ -9,13 +9,13 @@ import pytest
 
 from mmad.base.errors import MmadError
 from mmad.scheduler.devices import Slots
-from mmad.scheduler.executors.factory import executor_slots, make_executor
+from mmad.scheduler.executors.factory import ExecutorChoice
 from mmad.scheduler.scheduler import Options
 
 
 def test_this_machine_is_the_default() -> None:
-    assert not executor_slots("local", "cpu").on_gpu
-    assert make_executor("local", "db.sqlite", Slots(), Options()) is None
+    assert not ExecutorChoice("local", "cpu").slots().on_gpu
+    assert ExecutorChoice().executor("db.sqlite", Slots(), Options()) is None
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_this_machine_is_the_default() -> None:
 )
 def test_what_does_not_fit_is_one_line(words: dict[str, Any], line: str) -> None:
     with pytest.raises(MmadError) as refused:
-        executor_slots(**words)
+        ExecutorChoice(**words).slots()
     assert str(refused.value) == line
 
 
@@ -53,7 +53,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         importlib.util, "find_spec", lambda word, *rest: None if word == package else found(word, *rest)
     )
     with pytest.raises(MmadError) as refused:
-        executor_slots(name)
+        ExecutorChoice(name).slots()
     assert str(refused.value) == (
         f"--executor {name}: the package {package} is not installed; install it into this environment "
         f"(pip install 'mmad[{name}]'), or leave out --executor"
@@ -71,7 +71,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 def test_an_address_without_a_cluster_is_refused_at_once(address: str, part: str) -> None:
     pytest.importorskip("ray", reason="the package ray is not installed")
     with pytest.raises(MmadError) as refused:
-        executor_slots("ray", address=address)
+        ExecutorChoice("ray", address=address).slots()
     assert str(refused.value) == (
         f"--address {address}: no connection to a Ray cluster ({part}); run this on a node of it "
         "(ray start --address=HEAD:6379), or name its head as HOST:PORT"
@@ -82,7 +82,7 @@ def test_a_dry_run_needs_no_slurm_here(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit", reason="the package submitit is not installed")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MmadError, match="there is no sbatch here"):
-        executor_slots("slurm")
-    assert executor_slots("slurm", slurm=("gpus=1",), dry=True).on_gpu
+        ExecutorChoice("slurm").slots()
+    assert ExecutorChoice("slurm", slurm=("gpus=1",)).slots(dry=True).on_gpu
     with pytest.raises(MmadError, match="jobs=x is no number of jobs"):
-        executor_slots("slurm", slurm=("jobs=x",), dry=True)
+        ExecutorChoice("slurm", slurm=("jobs=x",)).slots(dry=True)

@@ -45,6 +45,7 @@ def test_what_is_missing_is_one_line_with_its_mend(needs: Needs, tmp_path: Path)
         assert "\n" not in said
 
 
+@pytest.mark.slow
 def test_a_module_of_other_content_is_told(needs: Needs, tmp_path: Path) -> None:
     (tmp_path / "mine_node.py").write_text("import numpy\n")
     module = find_module("mine_node", tmp_path)

@@ -124,7 +124,7 @@ def test_last_lines_are_those_of_the_whole(pieces: list[str], lines: int) -> Non
     assert last_lines(content.encode(), lines).decode() == "".join(expected)
 
 
-@examples(25)
+@examples(13)
 @given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=12), st.integers(40, 400))
 def test_following_misses_and_doubles_nothing(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]], limit: int

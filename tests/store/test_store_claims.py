@@ -13,6 +13,7 @@ import store_samples as samples
 from claims_world import HERE, THERE, World
 from sqlalchemy import Connection, select
 
+from mmad.store import claims
 from mmad.store.claims import LEASE, NotHeld, Owner
 from mmad.store.engine import TransactionLost
 from mmad.store.measurements import write_memory
@@ -218,15 +219,19 @@ def test_a_run_is_taken_away_from_a_living_owner_only_by_hand(store: Store, worl
     assert store.owners() == {key: other}
 
 
-def test_priorities_come_before_positions_and_fall_back_to_them(store: Store, me: Owner) -> None:
-    store.add_ablation(samples.ablation(seeds=range(70)))  # more than are read at once
+def test_priorities_come_before_positions_and_fall_back_to_them(
+    store: Store, me: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_FIRST", 2)
+    monkeypatch.setattr(claims, "_PART", 5)
+    store.add_ablation(samples.ablation(seeds=range(10)))  # more than are read at once, and than that again
     keys = [run.key for run in store.run_records()]
-    store.prioritise([keys[120], keys[130]], 5)
+    store.prioritise([keys[12], keys[15]], 5)
     store.prioritise([keys[3]], -1)
     store.prioritise([keys[2]], 9)
-    assert store.priorities() == {keys[120]: 5, keys[130]: 5, keys[3]: -1, keys[2]: 9}
+    assert store.priorities() == {keys[12]: 5, keys[15]: 5, keys[3]: -1, keys[2]: 9}
     store.prioritise([keys[2]], 0)
-    expected = [keys[120], keys[130], *(k for i, k in enumerate(keys) if i not in (3, 120, 130)), keys[3]]
+    expected = [keys[12], keys[15], *(k for i, k in enumerate(keys) if i not in (3, 12, 15)), keys[3]]
     assert [run.key for run in iter(lambda: store.claim(None, me), None)] == expected
 
 

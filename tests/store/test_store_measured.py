@@ -56,7 +56,7 @@ def shared_store() -> Iterator[Store]:
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(30)
 @given(first=records, second=records)
 def test_an_epoch_comes_back_exactly(shared_store: Store, first: EpochRecord, second: EpochRecord) -> None:
     key = shared_store.run_records()[0].key

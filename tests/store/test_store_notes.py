@@ -78,7 +78,7 @@ def test_a_note_about_nothing_is_refused(store: Store) -> None:
         add_note(store, "nothing/of/this", "x")
 
 
-@settings(examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(13), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60))
 def test_any_text_is_read_as_it_was_written(store: Store, text: str) -> None:
     good = next((run.key for run in store.run_records()), None) or samples.fill(store)[0]

@@ -16,7 +16,7 @@ import pytest
 import store_samples as samples
 
 from mmad.base.errors import StoreError
-from mmad.store import migrate, schema
+from mmad.store import engine, migrate, schema
 from mmad.store.claims import Owner
 from mmad.store.store import Store
 
@@ -76,8 +76,9 @@ def test_a_new_database_is_made_with_its_folder(tmp_path: Path) -> None:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema.HEAD,)]
 
 
-def test_connections_sync_fully_and_check_references(file_store: Store) -> None:
-    with file_store.database.reading() as connection:
+def test_connections_sync_fully_and_check_references(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_prepare_writing", engine._prepare_writing.__wrapped__)  # other tests do not
+    with Store.open(database) as store, store.database.reading() as connection:
         values = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("synchronous", "foreign_keys", "busy_timeout")

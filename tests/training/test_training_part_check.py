@@ -65,6 +65,7 @@ def _setup(**part: Any) -> ModelSetup:
     return ModelSetup(**(fields | part))
 
 
+@pytest.mark.slow
 def test_the_manuals_film_is_the_built_in_one(example: Path) -> None:
     make_importable([find_module("mylab", example)])
     for pyramid in ({}, {"backbone": "resnet18", "using_fpn": True, "image_size": 64}):

@@ -18,11 +18,14 @@ from mmad.base.paths import RunPaths
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
-from mmad.training import loop, train
+from mmad.training import checkpoint, device, loop, train
 from mmad.training.device import (
     _single_precision,
+    begun_layout,
+    channels_last,
     describe_environment,
     in_layout,
+    layout_facts,
     open_device,
     prepare_process,
     settings_restored,
@@ -116,21 +119,43 @@ def test_a_gpu_is_described_by_model_uuid_and_versions(monkeypatch: pytest.Monke
     assert "driver" not in describe_environment(torch.device("cpu"), 1, 0).versions
 
 
-def test_the_layout_of_weights_follows_the_setup() -> None:
-    plain, last = (in_layout(nn.Conv2d(3, 4, 3), ModelSetup(channels_last=which)) for which in (False, True))
-    assert plain.weight.is_contiguous()
-    assert last.weight.is_contiguous(memory_format=torch.channels_last)
+def test_the_layout_of_weights_follows_the_setup_else_what_is_faster_on_the_device() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for side, fpn, place, faster in (
+        (128, False, cpu, True), (64, False, cpu, False), (128, True, cpu, False), (128, False, cuda, False),
+    ):  # fmt: skip
+        for asked, last in ((None, faster), (True, True), (False, False)):
+            setup = ModelSetup(backbone="resnet18", image_size=side, using_fpn=fpn, channels_last=asked)
+            assert channels_last(setup, place) is last
+    for last in (True, False):
+        conv = in_layout(nn.Conv2d(3, 4, 3), last)
+        assert layout_facts(conv) == ({"channels_last": True} if last else {})
+        assert begun_layout(ModelSetup(), layout_facts(conv)) is last
+        for asked in (True, False):
+            assert begun_layout(ModelSetup(channels_last=asked), layout_facts(conv)) is asked
 
 
 @pytest.mark.slow
-def test_in_the_other_layout_a_run_resumes_and_differs_by_rounding_alone(start: Start) -> None:
-    plain, whole, parts = Notes(), Notes(), Notes()
-    start(plain, "plain", epochs=1)
-    start(whole, "whole", epochs=2, channels_last=True)
-    start(parts, "parts", epochs=2, channels_last=True, stop_after=5)
-    start(parts, "parts", epochs=2, channels_last=True)
-    assert parts.numbers() == whole.numbers()
-    assert whole.numbers()[1, "train", "loss"] == pytest.approx(plain.numbers()[1, "train", "loss"], rel=1e-3)
+def test_a_run_keeps_the_layout_it_began_in(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints of runs that began before the device chose a layout name none, as those of rows do."""
+    fields = {"epochs": 2, "ema_decay": 0.7, "gradient_clip_norm": 0.5}
+    begun = {}
+    for layout, smallest in (("rows", 64), ("channels_last", 32)):
+        whole, parts = Notes(), Notes()
+        monkeypatch.setattr(device, "_CHANNELS_LAST_SIDE", smallest)
+        start(whole, f"{layout} whole", **fields)
+        start(parts, f"{layout} parts", stop_after=5, **fields)
+        monkeypatch.setattr(device, "_CHANNELS_LAST_SIDE", 96 - smallest)  # a new run would begin in the other one
+        start(parts, f"{layout} parts", **fields)
+        assert parts.numbers() == whole.numbers()
+        assert {one.versions.get("layout", "rows") for one in parts.environments} == {layout}
+        newest = checkpoint.latest(RunPaths(tmp_path / f"{layout} parts"))
+        assert newest is not None
+        assert newest[1].facts.get("channels_last", False) is (layout == "channels_last")
+        begun[layout] = whole.numbers()
+    rows, last = begun.values()
+    assert rows != last
+    assert rows[1, "train", "loss"] == pytest.approx(last[1, "train", "loss"], rel=1e-3)
 
 
 @pytest.mark.slow

@@ -9,7 +9,15 @@ from typing import Any, Literal
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet
-from mmad.data.reader import assemble, check_files, check_images, read_boxes, read_description, read_studies
+from mmad.data.reader import (
+    assemble,
+    check_files,
+    check_images,
+    read_boxes,
+    read_description,
+    read_studies,
+    with_acquisition,
+)
 from mmad.data.tables import Problem
 
 Level = Literal["error", "warning"]
@@ -192,7 +200,8 @@ def read_tolerantly(root: Path) -> ReadTables:
     left_out = {problem.row for problem in problems if problem.code in _LEFT_OUT}
     table = read_boxes(root / BOXES, studies, description.labels, problems.append)
     apart = [p for p in problems if not (p.code == "box-without-study" and p.row in left_out)]
-    return ReadTables(assemble(root, description, studies, table), tuple(apart))
+    dataset = assemble(root, description, with_acquisition(root, studies, apart.append), table)
+    return ReadTables(dataset, tuple(apart))
 
 
 def unreadable(root: Path, error: DataError) -> AuditIssue:

@@ -20,6 +20,7 @@ from mmad.data.audit.run import audit_folder
 from mmad.data.audit.table_checks import repeated
 from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
+from mmad.data.flow import Excluded
 from mmad.data.reader import slivers, without_area
 from mmad.data.writer import BoxRow, StudyRow, new_folder, write_tables
 
@@ -47,13 +48,13 @@ def fix_folder(root: Path | str, out: Path | str, progress: OnProgress | None = 
     tables = read_tolerantly(root)
     looks = look_at_images(tables.dataset, tables.without_image, progress)
     done = [f"left out or emptied: {found.what}" for found in tables.findings() if found.code in _ROWS]
-    studies = _kept(tables, looks, done)
+    studies, excluded = _kept(tables, looks, done)
     studies = _with_sizes(tables.dataset, studies, looks, done)
     studies = _in_one_split(tables.dataset, studies, done)
     if not studies:
         raise DataError("no study is left", where=root, hint="fix its images and tables by hand")
     with new_folder(out) as folder:
-        _write(tables.dataset, studies, used_bits(tables.dataset, looks), folder, done)
+        _write(replace(tables.dataset, excluded=excluded), studies, used_bits(tables.dataset, looks), folder, done)
     return Fixed(out, tuple(done), audit_folder(out, progress))
 
 
@@ -69,12 +70,13 @@ _ROWS = frozenset(
         "label-unknown",
         "box-without-study",
         "box-not-a-number",
+        "acquisition-unreadable",
     }
 )
 
 
-def _kept(tables: ReadTables, looks: Looks, done: list[str]) -> dict[int, Study]:
-    """Position → study, of those whose image can be used and is not there already."""
+def _kept(tables: ReadTables, looks: Looks, done: list[str]) -> tuple[dict[int, Study], tuple[Excluded, ...]]:
+    """Position → study, of those whose image can be used and is not there already; and what is left out."""
     studies = tables.dataset.studies
     unreadable = {studies[looks.studies[i]].image for i in looks.unreadable}
     copies = set()
@@ -95,7 +97,12 @@ def _kept(tables: ReadTables, looks: Looks, done: list[str]) -> dict[int, Study]
         else:
             kept[position] = study
     done += [f"dropped {_some(ids, 'study', 'studies')}: {why}" for why, ids in dropped.items()]
-    return kept
+    excluded, stay = list(tables.dataset.excluded), list(studies)
+    for why, ids in dropped.items():
+        before, stay = stay, [study for study in stay if study.study not in set(ids)]
+        pairs = ([(study.patient, study.image) for study in some] for some in (before, stay))
+        excluded.append(Excluded.step(why.removeprefix("their "), *pairs))
+    return kept, tuple(excluded)
 
 
 def _with_sizes(dataset: DataSet, studies: dict[int, Study], looks: Looks, done: list[str]) -> dict[int, Study]:
@@ -146,6 +153,7 @@ def _write(dataset: DataSet, studies: dict[int, Study], bits: int | None, folder
         split_policy=dataset.split_policy,
         mode=dataset.mode,
         bits=bits,
+        excluded=dataset.excluded,
         studies=[_row(study) for study in studies.values()],
         boxes=_boxes(dataset, studies, done),
     )
@@ -168,6 +176,7 @@ def _row(study: Study) -> StudyRow:
         study.split,
         tuple(cells),
         study.source or "",
+        study.taken,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -43,10 +43,13 @@ from mmad.data.dataset import (
     read_split,
     split_by_patient,
 )
+from mmad.data.flow import ACQUIRED, NOT_KNOWN, Acquisition, Excluded
 from mmad.data.importers.common import (
     WITHOUT_PATIENT,
     ImportReport,
     SourceImage,
+    acquired_columns,
+    acquisitions,
     bits_of,
     choose_labels,
     clip_box,
@@ -56,9 +59,11 @@ from mmad.data.importers.common import (
     header_cells,
     header_patients,
     importing,
+    other_labels,
     patient_column,
     scale_to_file,
     study_ids,
+    unnamed_files,
     warn_of_names,
     warn_of_small,
 )
@@ -102,8 +107,12 @@ def _identity(value: object) -> Identity:
     raise _wrong("is neither a whole number nor a text", "write one id for each")
 
 
+#: The name of the reading where a file names none.
+_UNNAMED = "1"
+
+
 def _reading(value: object) -> str:
-    return "1" if value is None else "" if value == "" else str(_identity(value))
+    return _UNNAMED if value is None else "" if value == "" else str(_identity(value))
 
 
 def _pixels(value: float) -> int:
@@ -142,7 +151,7 @@ CocoName = Annotated[str, PlainValidator(lambda value: str(_identity(value)))]
 
 @model(frozen=True, slots=True, kw_only=True)
 class CocoImage:
-    """One entry of ``images``. ``source`` and ``clinical`` are checked where ``info.mmad`` says what they are."""
+    """One entry of ``images``. ``source`` to ``clinical`` are checked where ``info.mmad`` says what they are."""
 
     id: Id
     file_name: Text
@@ -153,6 +162,10 @@ class CocoImage:
     patient_id: CocoName | None = None
     split: Text | None = None
     source: Any = None
+    site: Any = None
+    scanner: Any = None
+    view: Any = None
+    year: Any = None
     clinical: Any = None
     no_finding: list[Annotated[str, PlainValidator(_reading)]] | None = None
 
@@ -184,7 +197,7 @@ class Annotation(_Mark):
     bbox: Annotated[list[Number], Field(min_length=4, max_length=4)] | None = None
     corner: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
     segmentation: Any = None
-    reading: Annotated[str, PlainValidator(_reading)] = "1"
+    reading: Annotated[str, PlainValidator(_reading)] = _UNNAMED
     certainty: Number | None = None
 
     @model_validator(mode="before")
@@ -224,6 +237,18 @@ class _Categorical:
     measured: Annotated[Text, _one_of("measured", MEASURED)] = UNKNOWN
 
 
+OptionalCount = Annotated[int, Strict(), Field(ge=0)] | None
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class _Excluded:
+    reason: Text
+    patients: OptionalCount = None
+    images: OptionalCount = None
+    readings: OptionalCount = None
+    boxes: OptionalCount = None
+
+
 @model(frozen=True, slots=True, kw_only=True)
 class CocoForm:
     """``info.mmad``: what ``dataset.toml`` says, so that an export loses nothing."""
@@ -233,6 +258,7 @@ class CocoForm:
     split_policy: Annotated[Text, _one_of("split_policy", SPLIT_POLICIES)] | None = None
     mode: Annotated[Text, _one_of("mode", MODES)] | None = None
     bits: Annotated[int, Strict(), Field(ge=8, le=MOST_BITS)] | None = None
+    excluded: list[_Excluded] = Field(default_factory=list)
     name: Text
     licence: Text
 
@@ -259,6 +285,7 @@ def written_form(dataset: DataSet) -> dict[str, object]:
             {"name": c.name, "unit": c.unit, "low": c.low, "high": c.high, **measured(c)} for c in dataset.numeric
         ],
         "categorical": [{"name": c.name, "values": list(c.values), **measured(c)} for c in dataset.categorical],
+        **({"excluded": list(map(asdict, dataset.excluded))} if dataset.excluded else {}),
     }
 
 
@@ -527,13 +554,12 @@ class ClinicalTable:
 
 @dataclass(frozen=True)
 class CocoImport:
-    """What was made, what was left out (``crowds``), and how the table was joined.
+    """What was made, and how the table was joined.
 
     ``outlined`` counts boxes drawn around polygons because the annotation had none.
     """
 
     dataset: DataSet
-    crowds: int
     outlined: int
     joined: Joined | None
 
@@ -605,10 +631,22 @@ def import_coco(
         said.table, said.columns = str(joined.path), cells.outcomes
     if dicom_header:
         cells = cells.beside(header_cells(found, cells.frame.columns.tolist()), str(annotations))
+    form = coco.form
+    taken = _own_acquisitions(coco, places)
+    if joined is not None or dicom_header:
+        frame = cells.frame if joined is None else joined.frame
+        chosen_columns = () if clinical is None else (*(clinical.numeric or ()), *(clinical.categorical or ()))
+        columns = {} if joined is None else acquired_columns(frame.columns.tolist(), chosen_columns)
+        sources = [found[image.file_name] for image in coco.images]
+        taken = acquisitions(sources, frame, columns, dicom_header, said)
     warn_of_small(said, (row.box for row in boxes))
     warn_of_names(said, chosen, dict.fromkeys(named or ()))
-    rows = _study_rows(coco, places, found, ids, patients, splits, cells)
-    form = coco.form
+    rows = _study_rows(coco, places, found, ids, patients, splits, cells, taken)
+    crowds = sum(isinstance(mark, Crowd) for mark in coco.annotations)
+    excluded = [Excluded(**asdict(one)) for one in form.excluded] if form else []
+    excluded += unnamed_files(found)
+    excluded += [Excluded("crowd region", 0, 0, 0, crowds)] if crowds else []
+    excluded += other_labels(len(coco.annotations) - crowds - sum(row.box is not None for row in boxes))
     policy = policy_of(patients, splits) if named else "image"
     divided = clinical is not None and (clinical.patient is not None or clinical.split is not None)
     used_bits = form.bits if form and bits is None else bits_of(found, bits, said)
@@ -626,10 +664,10 @@ def import_coco(
             boxes=boxes,
             mode=form.mode if form else None,
             bits=used_bits,
+            excluded=excluded,
         )
-    crowds = sum(isinstance(mark, Crowd) for mark in coco.annotations)
     outlined = sum(isinstance(mark, Annotation) and mark.bbox is None for mark in coco.annotations)
-    return CocoImport(load_dataset(out), crowds, outlined, joined)
+    return CocoImport(load_dataset(out), outlined, joined)
 
 
 def _found(coco: CocoFile, places: Sequence[str], folder: Path, *, shared: bool) -> dict[str, SourceImage]:
@@ -701,6 +739,16 @@ def _own_cell(value: object, where: str, name: str, known: Sequence[str] | None)
     return word
 
 
+def _own_acquisitions(coco: CocoFile, places: Sequence[str]) -> list[Acquisition]:
+    """What the file itself says of where and when images were taken."""
+    if not coco.form:
+        return [NOT_KNOWN] * len(places)
+    return [
+        Acquisition(*(_checked(_TEXT, said, where, key) if (said := getattr(image, key)) else None for key in ACQUIRED))
+        for image, where in zip(coco.images, places, strict=True)
+    ]
+
+
 def _table_cells(clinical: ClinicalTable, joined: Joined, labels: LabelMasks) -> ClinicalCells:
     own = ("study", "image", "width", "height", "patient", "split")
     used = dict.fromkeys(own, "a name that every data set has of its own")
@@ -760,14 +808,16 @@ def _study_rows(
     patients: Sequence[str],
     splits: Sequence[Split],
     cells: ClinicalCells,
+    taken: Sequence[Acquisition],
 ) -> list[StudyRow]:
     rows = []
-    for image, where, *words, row in zip(coco.images, places, ids, patients, splits, cells.rows(), strict=True):
+    each = zip(coco.images, places, ids, patients, splits, cells.rows(), taken, strict=True)
+    for image, where, *words, row, at in each:
         study, patient, split = words
         stated = coco.form is not None and image.source is not None
         source = _checked(_TEXT, image.source, where, "source") if stated else ""
         file = found[image.file_name]
-        rows.append(StudyRow(study, file.stored, file.width, file.height, patient, split, row, source))
+        rows.append(StudyRow(study, file.stored, file.width, file.height, patient, split, row, source, at))
     return rows
 
 
@@ -781,7 +831,8 @@ def _box_rows(
 ) -> list[BoxRow]:
     images = {image.id: i for i, image in enumerate(coco.images)}
     categories = {category.id: category.name for category in coco.categories}
-    rows = []
+    rows: list[BoxRow] = []
+    elsewhere: list[tuple[str, str]] = []  # readings by their boxes of labels that are left out
     _refuse_relative(coco, path)
     for i, mark in enumerate(coco.annotations):
         if isinstance(mark, Crowd):
@@ -807,10 +858,14 @@ def _box_rows(
             box = clip_box(box, (file.width, file.height), where, name)
             certainty = "" if mark.certainty is None else number_text(mark.certainty)
             rows.append(BoxRow(ids[position], mark.reading, box, label, certainty))
+        elif mark.reading != _UNNAMED:
+            elsewhere.append((ids[images[mark.image_id]], mark.reading))
+    with_boxes = {(row.study, row.reading) for row in rows}
     bare = [
         (study, reading) for study, image in zip(ids, coco.images, strict=True) for reading in image.no_finding or ()
     ]
-    return rows + [BoxRow(study, reading, None, "") for study, reading in bare]
+    bare += [one for one in elsewhere if one not in with_boxes]
+    return rows + [BoxRow(study, reading, None, "") for study, reading in dict.fromkeys(bare)]
 
 
 def _refuse_relative(coco: CocoFile, path: Path) -> None:

@@ -27,9 +27,11 @@ from mmad.data.column_types import (
     known_word,
     number_text,
     one_spelling,
+    year_of,
 )
 from mmad.data.dataset import IMAGES, Box
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
+from mmad.data.flow import NOT_KNOWN, Acquisition, Excluded
 from mmad.data.image_cache import in_order, reason
 from mmad.data.pixels import BITS, MOST_BITS, highest_value, is_deep, is_float, significant_bits, upright_size
 from mmad.data.reader import LEAST_SHARE, is_inside, leads_out, load_dataset
@@ -395,6 +397,70 @@ def header_patients(found: Mapping[str, SourceImage]) -> list[str] | None:
     ids = [source.header.patient if source.header else None for source in found.values()]
     known = [patient for patient in ids if patient]
     return known if len(known) == len(ids) and len(set(known)) > 1 else None
+
+
+# Where and when an image was taken, and what is left out.
+
+
+#: Names of columns (small letters and digits alone) that say it.
+_ACQUIRED = {
+    "site": ("site", "hospital", "institution", "institutionname"),
+    "scanner": ("scanner", "manufacturer"),
+    "view": ("view", "viewposition"),
+    "year": ("date", "studydate", "acquisitiondate", "year"),
+}
+
+
+def acquired_columns(columns: Iterable[str], clinical: Collection[str]) -> dict[str, str]:
+    """Column → which of ``ACQUIRED`` its name says, the first of each; none that is named as ``clinical``."""
+    found: dict[str, str] = {}
+    for name in columns:
+        plain = re.sub(r"[^a-z0-9]", "", name.casefold())
+        what = next((what for what, names in _ACQUIRED.items() if plain in names), None)
+        if what is not None and what not in found.values() and name not in clinical:
+            found[name] = what
+    return found
+
+
+def acquisitions(
+    found: Iterable[SourceImage],
+    frame: pandas.DataFrame,
+    columns: Mapping[str, str],
+    headers: bool,
+    report: ImportReport,
+) -> list[Acquisition]:
+    """Of each image what the ``columns`` (of ``acquired_columns``) of its row say, else, with ``headers``, DICOM.
+
+    Institutions of DICOM headers are numbered: their names stay outside the data set.
+    """
+    rows = [NOT_KNOWN] * len(frame)
+    if headers:
+        taken = [source.header.taken if source.header else NOT_KNOWN for source in found]
+        sites = sorted({one.site for one in taken if one.site})
+        rows = [replace(one, site=f"site {sites.index(one.site) + 1}" if one.site else None) for one in taken]
+        if sites and "site" not in columns.values():
+            listed = ", ".join(f"site {number} is {shown(site)}" for number, site in enumerate(sites, 1))
+            report.notes.append(f"sites: InstitutionName of the DICOM headers, kept as a number: {listed}")
+    for name, what in columns.items():
+        read = year_of if what == "year" else known_word
+        cells = [read(cell) or None for cell in frame[name].tolist()]
+        rows = [replace(one, **{what: cell}) for one, cell in zip(rows, cells, strict=True)]
+    return rows
+
+
+def unnamed_files(found: Mapping[str, SourceImage]) -> tuple[Excluded, ...]:
+    """The image files beside those taken, of the same folders and endings, that no table names."""
+    taken = {source.path for source in found.values()}
+    folders = {path.parent for path in taken}
+    endings = {path.suffix for path in taken} - {""}
+    beside = [path for folder in folders for path in folder.iterdir() if path.suffix in endings and path not in taken]
+    images = sum(path.is_file() for path in beside)
+    return (Excluded("image file that no table names", images=images),) if images else ()
+
+
+def other_labels(boxes: int) -> tuple[Excluded, ...]:
+    """The boxes of labels that were not chosen."""
+    return (Excluded("label not chosen", 0, 0, 0, boxes),) if boxes else ()
 
 
 WITHOUT_PATIENT = (

@@ -18,10 +18,13 @@ from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, known_word, parse
 from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
+from mmad.data.flow import Excluded
 from mmad.data.importers.common import (
     WITHOUT_PATIENT,
     ImportReport,
     SourceImage,
+    acquired_columns,
+    acquisitions,
     bits_of,
     choose_labels,
     clip_box,
@@ -31,9 +34,11 @@ from mmad.data.importers.common import (
     header_cells,
     header_patients,
     importing,
+    other_labels,
     patient_column,
     scale_to_file,
     study_ids,
+    unnamed_files,
     warn_of_names,
     warn_of_small,
 )
@@ -131,10 +136,13 @@ def import_csv(
     ids = study_ids(found)
     annotated = _annotated_sizes(subjects, tables, found, layout)
     marks = _read_boxes(tables, layout, found, annotated, labels, (*NO_FINDING, *no_finding), said)
+    frame = subjects.frame.drop(columns=[outcome.name for outcome in tables.varying])
+    where_taken = acquired_columns(frame.columns.tolist(), (*(numeric or ()), *(categorical or ()), *ignore))
     used = _used(subjects, layout, tables, patient, annotated is not None)
+    where_taken = {name: what for name, what in where_taken.items() if name not in used}
+    used |= {name: f"the {what} of an image, which no detector reads" for name, what in where_taken.items()}
     choice = ColumnChoice(numeric, categorical, ignore, units)
     masks = _masks(marks, images)
-    frame = subjects.frame.drop(columns=[outcome.name for outcome in tables.varying])
     for column in tables.varying:
         if column.name in (*(numeric or ()), *(categorical or ())):
             raise DataError(f"column {column.name!r} {column.why}", where=subjects.path, hint="make its rows agree")
@@ -143,6 +151,7 @@ def import_csv(
     said.table, said.columns = str(subjects.path), (*cells.outcomes, *tables.varying)
     if dicom_header:
         cells = cells.beside(header_cells(found, subjects.frame.columns.tolist()), str(subjects.path))
+    taken = acquisitions(found.values(), frame, where_taken, dicom_header, said)
     warn_of_small(said, (mark.box for mark in marks.marks))
     warn_of_names(said, marks.labels, dict.fromkeys(patients) if patient else ())
     rows = [
@@ -155,8 +164,9 @@ def import_csv(
             split,
             row,
             sources.get(image, ""),
+            at,
         )
-        for image, patient_id, split, row in zip(images, patients, splits, cells.rows(), strict=True)
+        for image, patient_id, split, row, at in zip(images, patients, splits, cells.rows(), taken, strict=True)
     ]
     used_bits = bits_of(found, bits, said)
     with importing(Path(out)) as folder:
@@ -172,6 +182,7 @@ def import_csv(
             studies=rows,
             boxes=[BoxRow(ids[mark.image], mark.reading, mark.box, mark.label, mark.certainty) for mark in marks.marks],
             bits=used_bits,
+            excluded=(tables.excluded or unnamed_files(found)) + other_labels(marks.others),
         )
     return load_dataset(out)
 
@@ -184,12 +195,14 @@ class Tables:
     """``subjects`` has a row per image. ``one`` says that ``boxes`` is the same file, with a row per box.
 
     ``varying`` are its columns that differ between the rows of one image, and so say nothing of the image.
+    ``excluded`` is what whoever made them left out; else the files that they do not name are.
     """
 
     subjects: Table
     boxes: Table
     one: bool
     varying: tuple[ColumnOutcome, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
 
 
 def _read_tables(src: Path, layout: CsvLayout) -> Tables:
@@ -398,8 +411,11 @@ class _Finding:
 
 @dataclass(frozen=True)
 class _Findings:
+    """``others`` counts the boxes of labels that were not chosen."""
+
     labels: tuple[str, ...]
     marks: list[_Finding]
+    others: int
 
 
 def _read_boxes(
@@ -431,6 +447,7 @@ def _read_boxes(
         report.notes.append(f"readings: column {reading!r}, as its name says")
     _refuse_relative(form, cells, names, labels, table)
     marks: list[_Finding] = []
+    elsewhere: list[_Finding] = []  # readings by their boxes of labels that are left out
     for row, (image, label, side, reader, sure) in enumerate(zip(owners, names, cells, *words, strict=True)):
         at = table.at(row)
         if image not in found:
@@ -451,13 +468,19 @@ def _read_boxes(
             scaled = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
             clipped = clip_box(scaled, (file.width, file.height), at, image)
             marks.append(_Finding(image, reader or "1", clipped, label, sure))
+        elif reader:
+            elsewhere.append(_Finding(image, reader, None, "", ""))
     if form.startswith("relative"):
         report.notes.append("boxes: shares of the image, written as pixels of the file")
     if annotated is not None:
         scaled_images = sum(size != (found[i].width, found[i].height) for i, size in annotated.items())
         if scaled_images:
             report.notes.append(f"boxes of {scaled_images} images were scaled from the size stated to the file's")
-    return _Findings(labels, _without_contradictions(marks, report))
+    kept = _without_contradictions(marks, report)
+    known = {(mark.image, mark.reading) for mark in kept}
+    kept += [one for one in dict.fromkeys(elsewhere) if (one.image, one.reading) not in known]
+    others = sum(label not in labels for label in present)
+    return _Findings(labels, kept, others)
 
 
 def _without_contradictions(marks: Sequence[_Finding], report: ImportReport) -> list[_Finding]:

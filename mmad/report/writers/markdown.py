@@ -39,15 +39,16 @@ from mmad.report.tables import (
     against_tables,
     benefit_table,
     best_epochs_table,
-    cohort_table,
     documented_table,
     gap_view,
+    missing_by_arm_table,
     pair_tables,
     parameters_table,
     protocol_words,
     reasons,
     run_tables,
     statistics_rows,
+    studied_tables,
     threshold_tables,
     trials_table,
 )
@@ -145,8 +146,9 @@ def render_markdown(model: ReportModel, charts_folder: str, renderer: FigureRend
         lines += [f"## {escape(clip(ablation.title, 200))}", ""]
         lines += _arms(ablation, charts_folder, charts, model.statistics)
         points = map(gap_view, threshold_tables(ablation, model.statistics))
-        described = (cohort_table(ablation, model.cohorts), parameters_table(ablation))
-        lines += _tables((*described, best_epochs_table(ablation), *points))
+        described = (*studied_tables(ablation, model), parameters_table(ablation))
+        missing = missing_by_arm_table(ablation, model.statistics)
+        lines += _tables((*described, best_epochs_table(ablation), *points, missing))
         lines += picture_lines(ablation, model.pictures, charts_folder, pictures)
         for section in ablation.runs:
             lines += _run(section, ablation.frame, charts_folder, charts, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmad.base.errors import MmadError
@@ -18,117 +19,105 @@ if TYPE_CHECKING:
 EXECUTORS = ("local", "ray", "slurm", "command")
 
 
-def check_executor(
-    name: str,
-    address: str | None = None,
-    slurm: Sequence[str] = (),
-    template: str | None = None,
-    jobs: int | None = None,
-) -> None:
-    """Refuses a name that is no executor, and words that belong to another one.
-
-    Raises:
-        MmadError: with the nearest name.
-    """
-    if name not in EXECUTORS:
-        near = nearest(name, EXECUTORS)
-        hint = f"did you mean {near}?" if near else f"use {', '.join(EXECUTORS)}"
-        raise MmadError(f"no such executor {name!r}", where="--executor", hint=hint)
-    if address is not None and name != "ray":
-        raise MmadError("is for a Ray cluster", where="--address", hint="add --executor ray, or leave it out")
-    if slurm and name != "slurm":
-        raise MmadError("is for a Slurm cluster", where="--slurm", hint="add --executor slurm, or leave it out")
-    for option, given in (("--template", template), ("--jobs", jobs)):
-        if given is not None and name != "command":
-            raise MmadError("is for lines of a shell", where=option, hint="add --executor command, or leave it out")
-
-
-def executor_slots(
-    name: str,
-    device: str = "auto",
-    per_gpu: int | None = 1,
-    address: str | None = None,
-    slurm: Sequence[str] = (),
-    template: str | None = None,
-    jobs: int | None = None,
-    *,
-    memory: Callable[[], dict[tuple[str, str], int]] = dict,
-    dry: bool = False,
-) -> Slots:
-    """The slots of an executor: this machine's, or a cluster's.
+@dataclass(frozen=True)
+class ExecutorChoice:
+    """Which executor trains, and where.
 
     Args:
+        device: as ``find_slots`` takes it, of this machine or of a cluster's nodes.
         per_gpu: how many runs share a GPU; None for as many as fit, which this machine alone can measure.
+        address: of the Ray cluster; None for the one this machine is a node of.
+        slurm: options of sbatch as ``key=value`` words.
         template: the line of a shell that ``command`` hands runs out with, ``jobs`` of them at once.
-        memory: returns the bytes that runs were seen to take of this machine's GPUs.
-        dry: nothing will be submitted, so that Slurm's programs may be missing.
 
     Raises:
-        MmadError: no such executor or device, a package that is not installed, no connection to the cluster.
+        MmadError: a name that is no executor, with the nearest one, and words that belong to another one.
     """
-    check_executor(name, address, slurm, template, jobs)
-    if name != "local" and per_gpu is None:
-        raise MmadError("auto: a cluster's memory is not measured", where="--per-gpu", hint="give a number of runs")
-    if name == "slurm" and per_gpu != 1:
-        raise MmadError("a job has its GPU to itself", where="--per-gpu", hint="leave it out, or ask Slurm for a share")
-    if name == "command":
-        from mmad.scheduler.executors.command import command_slots
 
-        if per_gpu != 1:
-            raise MmadError("a line has one run", where="--per-gpu", hint="leave it out, and say --jobs")
-        return command_slots(template, jobs, device)
-    if name == "ray":
-        from mmad.scheduler.executors.ray import ray_slots
+    name: str = "local"
+    device: str = "auto"
+    per_gpu: int | None = 1
+    address: str | None = None
+    slurm: tuple[str, ...] = ()
+    template: str | None = None
+    jobs: int | None = None
 
-        return ray_slots(address or "auto", device, per_gpu)
-    if name == "slurm":
-        from mmad.scheduler.executors.slurm import require_slurm, slurm_slots
+    def __post_init__(self) -> None:
+        name = self.name
+        if name not in EXECUTORS:
+            near = nearest(name, EXECUTORS)
+            hint = f"did you mean {near}?" if near else f"use {', '.join(EXECUTORS)}"
+            raise MmadError(f"no such executor {name!r}", where="--executor", hint=hint)
+        if self.address is not None and name != "ray":
+            raise MmadError("is for a Ray cluster", where="--address", hint="add --executor ray, or leave it out")
+        if self.slurm and name != "slurm":
+            raise MmadError("is for a Slurm cluster", where="--slurm", hint="add --executor slurm, or leave it out")
+        for option, given in (("--template", self.template), ("--jobs", self.jobs)):
+            if given is not None and name != "command":
+                raise MmadError("is for lines of a shell", where=option, hint="add --executor command, or leave it out")
 
-        if not dry:
-            require_slurm()
-        return slurm_slots(slurm, device)
-    return find_slots(device, per_gpu, memory())
+    def slots(self, memory: Callable[[], dict[tuple[str, str], int]] = dict, *, dry: bool = False) -> Slots:
+        """This machine's slots, or a cluster's.
 
+        Args:
+            memory: returns the bytes that runs were seen to take of this machine's GPUs.
+            dry: nothing will be submitted, so that Slurm's programs may be missing.
 
-def make_executor(
-    name: str,
-    database: str,
-    slots: Slots,
-    options: Options,
-    address: str | None = None,
-    slurm: Sequence[str] = (),
-    template: str | None = None,
-    *,
-    runs: Sequence[RunSpec] = (),
-) -> Executor | None:
-    """The executor ``name`` on ``slots`` (of ``executor_slots``); None for this machine's, which ``run_jobs`` makes.
+        Raises:
+            MmadError: no such device, a package that is not installed, no connection to the cluster.
+        """
+        name, per_gpu = self.name, self.per_gpu
+        if name != "local" and per_gpu is None:
+            raise MmadError("auto: a cluster's memory is not measured", where="--per-gpu", hint="give a number of runs")
+        if name == "slurm" and per_gpu != 1:
+            hint = "leave it out, or ask Slurm for a share"
+            raise MmadError("a job has its GPU to itself", where="--per-gpu", hint=hint)
+        if name == "command":
+            from mmad.scheduler.executors.command import command_slots
 
-    Args:
-        runs: what is to be trained; nodes of a cluster are asked for its data sets and modules before.
+            if per_gpu != 1:
+                raise MmadError("a line has one run", where="--per-gpu", hint="leave it out, and say --jobs")
+            return command_slots(self.template, self.jobs, self.device)
+        if name == "ray":
+            from mmad.scheduler.executors.ray import ray_slots
 
-    Raises:
-        MmadError: no such executor, a package that is not installed, or a node that lacks something.
-    """
-    check_executor(name, address, slurm, template)
-    if name == "local":
-        return None
-    from mmad.scheduler.executors.base import ClusterSlots
-    from mmad.scheduler.scheduler import train_request
+            return ray_slots(self.address or "auto", self.device, per_gpu)
+        if name == "slurm":
+            from mmad.scheduler.executors.slurm import require_slurm, slurm_slots
 
-    if not isinstance(slots, ClusterSlots):
-        raise MmadError("slots of this machine are no slots of a cluster", where=f"--executor {name}")
-    if name == "command":
-        from mmad.scheduler.executors.command import CommandExecutor, check_template
+            if not dry:
+                require_slurm()
+            return slurm_slots(self.slurm, self.device)
+        return find_slots(self.device, per_gpu, memory())
 
-        return CommandExecutor(slots, train_request(database, options), check_template(template))
-    if name == "slurm":
-        from mmad.scheduler.executors.slurm import SlurmExecutor
+    def executor(self, database: str, slots: Slots, options: Options, runs: Sequence[RunSpec] = ()) -> Executor | None:
+        """The executor on ``slots``; None for this machine's, which ``run_jobs`` makes.
 
-        return SlurmExecutor(slots, train_request(database, options), slurm)
-    from mmad.scheduler.executors.ray import RayExecutor
+        Args:
+            runs: what is to be trained; nodes of a cluster are asked for its data sets and modules before.
 
-    executor = RayExecutor(slots, train_request(database, options), address or "auto")
-    modules = {module.name: module for run in runs for module in run.protocol.modules}
-    data = {run.data.path: run.data.fingerprint for run in runs if run.data.fingerprint is not None}
-    executor.check(data, list(modules.values()))
-    return executor
+        Raises:
+            MmadError: a package that is not installed, or a node that lacks something.
+        """
+        if self.name == "local":
+            return None
+        from mmad.scheduler.executors.base import ClusterSlots
+        from mmad.scheduler.scheduler import train_request
+
+        if not isinstance(slots, ClusterSlots):
+            raise MmadError("slots of this machine are no slots of a cluster", where=f"--executor {self.name}")
+        if self.name == "command":
+            from mmad.scheduler.executors.command import CommandExecutor, check_template
+
+            return CommandExecutor(slots, train_request(database, options), check_template(self.template))
+        if self.name == "slurm":
+            from mmad.scheduler.executors.slurm import SlurmExecutor
+
+            return SlurmExecutor(slots, train_request(database, options), self.slurm)
+        from mmad.scheduler.executors.ray import RayExecutor
+
+        executor = RayExecutor(slots, train_request(database, options), self.address or "auto")
+        modules = {module.name: module for run in runs for module in run.protocol.modules}
+        data = {run.data.path: run.data.fingerprint for run in runs if run.data.fingerprint is not None}
+        executor.check(data, list(modules.values()))
+        return executor

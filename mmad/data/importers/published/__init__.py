@@ -24,6 +24,7 @@ from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.dataset import DataSet, read_split, split_by_patient
+from mmad.data.flow import Excluded
 from mmad.data.importers.common import ImportReport
 from mmad.data.importers.csv import CsvLayout, Tables, import_csv, one_table
 from mmad.data.tables import Table, read_table
@@ -190,7 +191,21 @@ def _with_subjects(src: Path, of: PublishedSet, tables: Tables, image: str) -> T
         raise DataError(no_such("column", image, rows.columns.tolist()), where=paths[0], hint="take the published file")
     rows = rows.drop_duplicates(image).set_index(image)
     frame = tables.subjects.frame.join(rows, on=image).fillna("")
-    return Tables(_RowsOfFiles(src, frame), tables.boxes, one=True, varying=tables.varying)
+    excluded = _without_boxes(of, frame[image].tolist(), rows.index.tolist())
+    return Tables(_RowsOfFiles(src, frame), tables.boxes, True, tables.varying, excluded)
+
+
+def _without_boxes(of: PublishedSet, taken: Sequence[str], listed: Sequence[str]) -> tuple[Excluded, ...]:
+    """The images of the table of subjects that are in no table of boxes."""
+    names = dict.fromkeys((*taken, *listed))
+    if len(names) == len(taken):
+        return ()
+    whose = {name: re.search(of.patient_pattern or "$^", name) for name in names}
+    gone = len(names) - len(taken)
+    if not all(whose.values()):
+        return (Excluded("no box is published", images=gone),)
+    before, after = ([(found[1], name) for name in some if (found := whose[name])] for some in (names, taken))
+    return (Excluded.step("no box is published", before, after),)
 
 
 def _patient(pattern: str, name: str, at: object) -> str:

@@ -14,6 +14,7 @@ from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_LABELS, OnProgress, Split
 from mmad.config.messages import no_such, one_of
 from mmad.data.dataset import IMAGES, DataSet, policy_of, read_split, split_by_patient, split_by_row
+from mmad.data.flow import SHIFTED, Acquisition, Excluded
 from mmad.data.importers.reflacx.boxes import (
     PHASES,
     REASONS,
@@ -209,6 +210,9 @@ def study_rows(
             patient,
             split,
             clinical.cells(reading.dicom) if clinical else (),
+            taken=Acquisition(
+                view=images[reading.dicom].view or None, year=SHIFTED if images[reading.dicom].day else None
+            ),
         )
         for (study, reading), patient, split in zip(first.items(), patients, splits, strict=True)
     ]
@@ -281,10 +285,28 @@ def build_reflacx(
             studies=studies,
             boxes=boxes,
             mode=choices.mode,
+            excluded=_excluded(joined, ellipses),
         )
         load_dataset(folder)
         counts = sieve.counts(joined.table.rows, ellipses, linked, len(sieve.images()) - linked)
     return Built(load_dataset(out), counts)
+
+
+def _excluded(joined: _Joined, ellipses: EllipseCounts) -> list[Excluded]:
+    """Every reading and ellipse that is left out, by the first reason that holds."""
+    dropped, stay = joined.sieve.dropped, list(joined.table.readings)
+    found = [Excluded(REASONS["duplicate_row"], 0, 0, len(dropped["duplicate_row"]))]
+    for reason in [reason for reason in REASONS if reason != "duplicate_row"]:
+        gone = set(dropped[reason])
+        before, stay = stay, [reading for reading in stay if reading.reading not in gone]
+        rows = ([(one.patient, one.dicom, one.reading) for one in some] for some in (before, stay))
+        found.append(Excluded.step(REASONS[reason], *rows))
+    found += [
+        Excluded("ellipse of other findings only", 0, 0, 0, ellipses.other_findings),
+        Excluded("ellipse without area inside the image", 0, 0, 0, ellipses.no_area),
+        Excluded("ellipse whose row stands twice", 0, 0, 0, ellipses.duplicates),
+    ]
+    return [one for one in found if one.readings or one.boxes]
 
 
 def _place_all(joined: _Joined, sources: Sources, choices: Choices, folder: Path, progress: OnProgress | None) -> int:
