@@ -159,7 +159,7 @@ def report(
     --ro-crate DIR writes an RO-Crate 1.1 into the new folder DIR: the ablation files, the report, Methods, tables as
     CSV, and of every run setup, versions and the SHA-256 of data set and checkpoints. Alone, it writes nothing else.
 
-    --against DB|DATE says which verdicts, differences and runs are others, new or gone: against another database (a
+    --against DB|DATE says which verdicts, differences and runs changed, are new or gone: against another database (a
     file or a URL), or against what had finished here by a date (2026-05-16: its end) or a moment, in UTC.
 
     --by COLUMN parts the test split by a clinical column, source, site, scanner or year, and compares the arms in the
