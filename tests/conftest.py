@@ -50,7 +50,7 @@ ROOT = Path(__file__).parents[1]
 #: Files that take more than twenty seconds of CPU, each by one process, from the longest.
 _LONGEST = (
     "test_docs_pages", "test_scheduler_ray_engine", "test_training_idle", "test_docs_tutorial", "test_detector_family",
-    "test_scheduler_scheduler", "test_kills", "test_detector_model", "test_scheduler_stress", "test_cli_eval_trained",
+    "test_kills", "test_detector_model", "test_cli_eval_trained", "test_scheduler_scheduler",
     "test_scheduler_reuse", "test_docs_readme", "test_training_continuing", "test_scheduler_two_users",
 )  # fmt: skip
 _schemas = count(1)

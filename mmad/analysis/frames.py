@@ -15,6 +15,7 @@ from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotCompa
 from mmad.analysis.targets import setting_of
 from mmad.base.errors import ReportError, StoreError
 from mmad.base.records import (
+    KEPT_KINDS,
     AblationRecord,
     CheckpointKind,
     CheckpointRecord,
@@ -29,7 +30,14 @@ from mmad.base.records import (
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIALS
 from mmad.data.audit.findings import MARK
-from mmad.store.lookup import CheckpointFigures, MemberResults, ablation_called, epochs_asked, results_under
+from mmad.store.lookup import (
+    CheckpointFigures,
+    MemberResults,
+    ablation_called,
+    epochs_asked,
+    evaluation_under,
+    results_under,
+)
 
 ClassFigures = tuple[tuple[str, float | None, float | None], ...]
 
@@ -311,38 +319,21 @@ def _member(record: MemberRecord, run: RunFrame) -> MemberFrame:
             where=f"{record.ablation}, {record.setting}, {record.arm}",
             hint="use the program that recorded it",
         ) from error
-    found = results_under(protocol.model_dump(), run.record, run.checkpoints, run.evaluations, run.epochs)
-    return MemberFrame(
-        record,
-        run,
-        protocol,
-        outcome(run, "best_ap", protocol, found.best_ap),
-        outcome(run, "best_ar", protocol, found.best_ar),
-        outcome(run, "final", protocol, found.final),
-    )
+    wanted = protocol.model_dump()
+    found = results_under(wanted, run.record, run.checkpoints, run.evaluations, run.epochs)
+    kept = (_outcome(run, kind, wanted, getattr(found, kind)) for kind in KEPT_KINDS)
+    return MemberFrame(record, run, protocol, *kept)
 
 
-def outcome(
-    run: RunFrame, kind: CheckpointKind, protocol: EvaluationProtocol, result: CheckpointFigures | None
+def _outcome(
+    run: RunFrame, kind: CheckpointKind, wanted: Mapping[str, Any], result: CheckpointFigures | None
 ) -> CheckpointResult | None:
     """A checkpoint's ``result`` with the figures of each finding, as far as they were kept."""
     if result is None:
         return None
 
     def classes(split: Split) -> ClassFigures:
-        asked = (
-            kind,
-            result.epoch,
-            split,
-            protocol.overlap,
-            protocol.threshold,
-            protocol.max_detections,
-            protocol.proposals,
-        )
-        for e in run.evaluations:
-            if (e.kind, e.epoch, e.split, e.overlap, e.threshold, e.max_detections, e.proposals) == asked:
-                return e.per_class
-        return ()
+        found = evaluation_under(wanted, run.evaluations, kind, result.epoch, split)
+        return () if found is None else found.per_class
 
-    figures = (result.val_ap, result.val_ar, result.test_ap, result.test_ar)
-    return CheckpointResult(result.epoch, *figures, kind, classes("val"), classes("test"))
+    return CheckpointResult(**vars(result), kind=kind, val_classes=classes("val"), test_classes=classes("test"))

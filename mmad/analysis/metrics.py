@@ -26,6 +26,7 @@ from mmad.analysis.targets import (
     EvaluationTarget,
     by_fold,
     fold_of,
+    matched_under,
     on_validation,
 )
 from mmad.base.errors import EvaluationError
@@ -52,7 +53,6 @@ from mmad.evaluation.diagnosis import (
 from mmad.evaluation.differences import FoldedSample, PairSample, pair_sample
 from mmad.evaluation.folds import over_folds, pooled_ap
 from mmad.evaluation.intervals import IntervalEstimate, estimate
-from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     Calibration,
     Confusion,
@@ -72,6 +72,7 @@ from mmad.evaluation.operating_points import (
 )
 from mmad.evaluation.resampling import Interval
 from mmad.evaluation.tide import ErrorCosts, error_costs
+from mmad.store.lookup import evaluation_under
 from mmad.store.store import Store
 
 T = TypeVar("T")
@@ -480,14 +481,7 @@ def _figures(detections: DetectionStore, target: EvaluationTarget) -> MaskFigure
     truth, found, protocol = detections.truth(target), detections.read(target), target.protocol
     if found.masks is None:
         return None
-    matched = match(
-        found,
-        truth,
-        overlap=protocol.overlap,
-        thresholds=(protocol.threshold,),
-        max_detections=protocol.max_detections,
-        on="masks",
-    )
+    matched = matched_under(protocol, found, truth, "masks")
     return MaskFigures(estimate([matched]), coco_set(found, truth, overlap=protocol.overlap, on="masks"))
 
 
@@ -516,9 +510,8 @@ def note_evaluation(store: Store, detections: DetectionStore, target: Evaluation
         return
     asked = target.protocol.model_dump(mode="json")
     place = (target.checkpoint.kind, target.checkpoint.epoch, target.split)
-    for row in store.evaluations(target.run.key):
-        if (row.kind, row.epoch, row.split) == place and all(getattr(row, n) == v for n, v in asked.items()):
-            return
+    if evaluation_under(asked, store.evaluations(target.run.key), *place) is not None:
+        return
     if not store.read_only:
         found = detections.read(target)
         store.put_evaluations(target.run.key, _evaluations(store, detections, target, found))

@@ -110,12 +110,8 @@ def interactions_of(
 def levels_digest(detections: DetectionStore, target: EvaluationTarget, columns: Sequence[str]) -> dict[str, object]:
     """The levels of columns that are no part of the fingerprint, as they are now."""
     asked = [name for name in columns if name in ACQUIRED]
-    taken = [getattr(study.taken, name) for name in asked for study in _dataset(detections, target).studies]
+    taken = [getattr(study.taken, name) for name in asked for study in detections.dataset_of(target).studies]
     return {"levels": hashlib.sha256(repr(taken).encode()).hexdigest()} if taken else {}
-
-
-def _dataset(detections: DetectionStore, target: EvaluationTarget) -> DataSet:
-    return detections.dataset(target.run) if target.outside is None else target.outside.dataset
 
 
 def columns_of(dataset: DataSet) -> list[str]:

@@ -27,6 +27,7 @@ from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
 from mmad.evaluation.ensembles import IOU, fused
 from mmad.evaluation.folds import pooled
+from mmad.evaluation.masks import Outline
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.readers import on_studies
 from mmad.evaluation.resampling import RESAMPLES
@@ -382,12 +383,15 @@ class DetectionStore:
         return found
 
 
-def matched_under(protocol: EvaluationProtocol, detections: Detections, truth: GroundTruth) -> Matched:
-    """``detections`` matched with ``truth`` under ``protocol``."""
+def matched_under(
+    protocol: EvaluationProtocol, detections: Detections, truth: GroundTruth, on: Outline = "boxes"
+) -> Matched:
+    """``detections`` matched with ``truth`` under ``protocol``, ``on`` as of ``match``."""
     return match(
         detections,
         truth,
         overlap=protocol.overlap,
         thresholds=(protocol.threshold,),
         max_detections=protocol.max_detections,
+        on=on,
     )

@@ -486,8 +486,8 @@ def write_report(
         The files that were written, and counts of ablations, runs and runs that are not finished.
 
     Raises:
-        ReportError: nothing to report, an unknown ablation, or a file that cannot be written; an older report is then
-            left as it was.
+        ReportError: nothing to report, an unknown ablation, a number of pictures out of range, or a file that cannot
+            be written; an older report is then left as it was.
     """
     from mmad.report.build import write_report
 

@@ -184,6 +184,11 @@ class EvaluationRecord:
     per_class: tuple[tuple[str, float | None, float | None], ...] = ()
     detections: str | None = None
 
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """The protocol as a member records what it asks for."""
+        return {name: getattr(self, name) for name in ("overlap", "threshold", "max_detections", "proposals")}
+
 
 @dataclass(frozen=True)
 class EnvironmentRecord:

@@ -263,112 +263,110 @@ FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE", help="Ablat
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would run, and touch nothing.")]
 
 
-def _register_ablate(app: typer.Typer) -> None:
-    @app.command("ablate", cls=GroupedCommand)
-    def ablate(
-        files: FilesArgument,
-        db: DatabaseOption = DEFAULT_DB,
-        data: DataOption = None,
-        device: DeviceOption = "auto",
-        overrides: SetOption = None,
-        weights: WeightsOption = None,
-        weights_dir: WeightsDirOption = None,
-        only: OnlyOption = None,
-        per_gpu: PerGpuOption = "1",
-        isolate: IsolateOption = False,
-        priority: PriorityOption = None,
-        max_hours: MaxHoursOption = None,
-        checkpoint_every: CheckpointEveryOption = None,
-        tensorboard: TensorboardOption = False,
-        on_finish: OnFinishOption = None,
-        executor: ExecutorOption = "local",
-        address: AddressOption = None,
-        slurm: SlurmOption = None,
-        template: TemplateOption = None,
-        jobs: JobsOption = None,
-        detach: DetachOption = False,
-        dry_run: DryRunOption = False,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Train every run of FILE... that is not finished, and say what may be said of the arms.
+def ablate(
+    files: FilesArgument,
+    db: DatabaseOption = DEFAULT_DB,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    overrides: SetOption = None,
+    weights: WeightsOption = None,
+    weights_dir: WeightsDirOption = None,
+    only: OnlyOption = None,
+    per_gpu: PerGpuOption = "1",
+    isolate: IsolateOption = False,
+    priority: PriorityOption = None,
+    max_hours: MaxHoursOption = None,
+    checkpoint_every: CheckpointEveryOption = None,
+    tensorboard: TensorboardOption = False,
+    on_finish: OnFinishOption = None,
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    slurm: SlurmOption = None,
+    template: TemplateOption = None,
+    jobs: JobsOption = None,
+    detach: DetachOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train every run of FILE... that is not finished, and say what may be said of the arms.
 
-        Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
-        them after their present step; the same command resumes there. A run that fails stops no other.
-        With --executor ray or slurm they train on a cluster, with --executor command wherever a line of your shell
-        takes them. With --detach they train in the background: mmad attach follows them, mmad stop --scheduler stops
-        them. On this machine finished runs are then evaluated on the file's
-        [[external]] data sets.
+    Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
+    them after their present step; the same command resumes there. A run that fails stops no other.
+    With --executor ray or slurm they train on a cluster, with --executor command wherever a line of your shell
+    takes them. With --detach they train in the background: mmad attach follows them, mmad stop --scheduler stops
+    them. On this machine finished runs are then evaluated on the file's
+    [[external]] data sets.
 
-        Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
-        """
-        from mmad.scheduler.detached import in_background, recorded
-        from mmad.scheduler.executors.factory import ExecutorChoice
-        from mmad.scheduler.progress import choose_view
-        from mmad.scheduler.scheduler import Options
-        from mmad.scheduler.submit import halved, narrowed
-        from mmad.scheduler.tensorboard import require_tensorboard
+    Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
+    """
+    from mmad.scheduler.detached import in_background, recorded
+    from mmad.scheduler.executors.factory import ExecutorChoice
+    from mmad.scheduler.progress import choose_view
+    from mmad.scheduler.scheduler import Options
+    from mmad.scheduler.submit import halved, narrowed
+    from mmad.scheduler.tensorboard import require_tensorboard
 
-        folder = in_background() if detach else None
-        if detach and folder is None:
-            for option, given in (("--dry-run", dry_run), ("--json", as_json)):
-                if given:
-                    raise MmadError("has no effect with --detach", where=option, hint="leave one of them out")
-            start_in_background(db)
-        if not (detach or dry_run):
-            _warn_of_background(db)
-        plain = contextlib.nullcontext(choose_view(sys.stderr if as_json else sys.stdout))
-        with plain if folder is None else recorded(folder, _typed()) as view:
-            shared = runs_per_gpu(per_gpu)
-            choice = ExecutorChoice(executor, device, shared, address, tuple(slurm or ()), template, jobs)
-            slots = choice.slots(lambda: known_memory(db), dry=dry_run)
-            if tensorboard:
-                require_tensorboard()
+    folder = in_background() if detach else None
+    if detach and folder is None:
+        for option, given in (("--dry-run", dry_run), ("--json", as_json)):
+            if given:
+                raise MmadError("has no effect with --detach", where=option, hint="leave one of them out")
+        start_in_background(db)
+    if not (detach or dry_run):
+        _warn_of_background(db)
+    plain = contextlib.nullcontext(choose_view(sys.stderr if as_json else sys.stdout))
+    with plain if folder is None else recorded(folder, _typed()) as view:
+        shared = runs_per_gpu(per_gpu)
+        choice = ExecutorChoice(executor, device, shared, address, tuple(slurm or ()), template, jobs)
+        slots = choice.slots(lambda: known_memory(db), dry=dry_run)
+        if tensorboard:
+            require_tensorboard()
 
-            def check() -> list[Submission]:
-                return check_ablations(loaded, db, only=words, weights_dir=weights_dir, slots=slots)
+        def check() -> list[Submission]:
+            return check_ablations(loaded, db, only=words, weights_dir=weights_dir, slots=slots)
 
-            words = tuple(only or ())
-            loaded = [
-                load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
-                for file in files
-            ]
-            loaded = loaded if dry_run else read_anew(loaded)
-            asked = check()
-            if dry_run:
-                show_dry(asked, as_json)
-                return
-            if any(one.member.run.provisional for one in asked):
-                loaded = [on_data(one, data, create=True, progress_bar=progress_bar) for one, _ in loaded]
-                check()
-            options = Options(
-                weights_dir=weights_dir,
-                command_line=_typed(),
-                isolate=isolate,
-                max_hours=max_hours,
-                checkpoint_every=checkpoint_every,
-                tensorboard=tensorboard,
-                halve=halved,
-            )
-            summary = run_ablations(
-                loaded,
-                db,
-                slots,
-                options,
-                view,
-                choice=choice,
-                only=words,
-                priority=priority,
-                progress_bar=progress_bar,
-                warn=lambda line: print(f"mmad: warning: {line}", file=sys.stderr),
-            )
-            everything = [ablation for ablation, _ in due(loaded, db)]
-            here = device if executor == "local" else None
-            code = conclude([narrowed(ablation, words) for ablation in everything], db, summary, as_json, here)
-            if on_finish is not None:
-                finish(on_finish, summary, db, everything)
-            raise typer.Exit(code)
+        words = tuple(only or ())
+        loaded = [
+            load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
+            for file in files
+        ]
+        loaded = loaded if dry_run else read_anew(loaded)
+        asked = check()
+        if dry_run:
+            show_dry(asked, as_json)
+            return
+        if any(one.member.run.provisional for one in asked):
+            loaded = [on_data(one, data, create=True, progress_bar=progress_bar) for one, _ in loaded]
+            check()
+        options = Options(
+            weights_dir=weights_dir,
+            command_line=_typed(),
+            isolate=isolate,
+            max_hours=max_hours,
+            checkpoint_every=checkpoint_every,
+            tensorboard=tensorboard,
+            halve=halved,
+        )
+        summary = run_ablations(
+            loaded,
+            db,
+            slots,
+            options,
+            view,
+            choice=choice,
+            only=words,
+            priority=priority,
+            progress_bar=progress_bar,
+            warn=lambda line: print(f"mmad: warning: {line}", file=sys.stderr),
+        )
+        everything = [ablation for ablation, _ in due(loaded, db)]
+        here = device if executor == "local" else None
+        code = conclude([narrowed(ablation, words) for ablation in everything], db, summary, as_json, here)
+        if on_finish is not None:
+            finish(on_finish, summary, db, everything)
+        raise typer.Exit(code)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    _register_ablate(app)
+    app.command("ablate", cls=GroupedCommand)(ablate)

@@ -174,11 +174,6 @@ def _starred(summary: MemberSummary) -> bool:
     return summary.results.best_ap is None and summary.results.final is not None
 
 
-def _register_runs(app: typer.Typer) -> None:
-    """Adds ``mmad runs`` to ``app``."""
-    app.command("runs", help=RUNS_HELP)(runs)
-
-
 # mmad show
 
 
@@ -322,12 +317,7 @@ def _environment(record: EnvironmentRecord) -> list[str]:
     ]
 
 
-def _register_show(app: typer.Typer) -> None:
-    """Adds ``mmad show`` to ``app``."""
-    app.command("show", help=SHOW_HELP)(show)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    _register_runs(app)
-    _register_show(app)
+    app.command("runs", help=RUNS_HELP)(runs)
+    app.command("show", help=SHOW_HELP)(show)

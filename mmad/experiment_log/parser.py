@@ -57,6 +57,10 @@ class LogLine:
         """The comment and the fence that hold it."""
         return (self.comment, self.fence)
 
+    def block(self, kind: str, value: Any = None) -> TextBlock:
+        """What is said here."""
+        return TextBlock(kind, self.number, self.container, value)
+
 
 def read_lines(text: str) -> list[LogLine]:
     """All lines of ``text``. A fence or comment that is never closed does not swallow the rest."""
@@ -490,15 +494,15 @@ def _blocks(lines: Sequence[LogLine]) -> Iterator[TextBlock]:
     while at < len(lines):
         line = lines[at]
         if line.mark:
-            yield TextBlock("mark", line.number, line.container)
+            yield line.block("mark")
         elif line.broken:
-            yield TextBlock("unread", line.number, line.container, line.text.strip())
+            yield line.block("unread", line.text.strip())
         elif not line.fence and (heading := _HEADING.match(line.text)) and not _COMMENTED_SETUP.match(line.text):
-            yield TextBlock("heading", line.number, line.container, (len(heading[1]), line.text))
+            yield line.block("heading", (len(heading[1]), line.text))
         elif start := _SETUP_START.search(line.text):
             found = read_setup(lines, at)
             yield from _around_setup(line, line.text[: start.start()])
-            yield TextBlock("setup", line.number, line.container, found)
+            yield line.block("setup", found)
             at += found.taken - 1
             last = lines[at]
             yield from _pieces(LogLine(last.number, found.rest.lstrip(" ,"), line.fence, line.comment))
@@ -523,23 +527,20 @@ def _pieces(line: LogLine) -> Iterator[TextBlock]:
 
 
 def _piece(line: LogLine, match: re.Match[str]) -> TextBlock:
-    def block(kind: str, value: Any = None) -> TextBlock:
-        return TextBlock(kind, line.number, line.container, value)
-
     title = match["title"] if match["title"] is not None else match["title2"]
     if title is not None:
-        return block("title", title)
+        return line.block("title", title)
     if match["module"]:
-        return block("param", (match["module"], int(match["count"].replace(",", "")), match["remark"]))
+        return line.block("param", (match["module"], int(match["count"].replace(",", "")), match["remark"]))
     path = match["path"] if match["label"] else match["lone"]
     if path is not None:
         checkpoint = read_checkpoint(path, line.number)
         kind = result_kind(match["label"]) if match["label"] else "unlabelled"
-        return block("result", (kind, checkpoint)) if checkpoint else block("unread", match[0])
+        return line.block("result", (kind, checkpoint)) if checkpoint else line.block("unread", match[0])
     url = match["src"] or match["url"]
     if url is not None:
-        return block("image", url)
-    return block("rule")
+        return line.block("image", url)
+    return line.block("rule")
 
 
 def _between(line: LogLine, text: str) -> Iterator[TextBlock]:
@@ -548,26 +549,23 @@ def _between(line: LogLine, text: str) -> Iterator[TextBlock]:
     if not stripped:
         return
 
-    def block(kind: str, value: Any = None) -> TextBlock:
-        return TextBlock(kind, line.number, line.container, value)
-
     bare = stripped.lstrip("# ") if stripped.startswith("#") else stripped
     if len(stripped) < _LONGEST_SNIPPET and (weight := read_weight(bare)):
-        yield block("loss", (*weight, bare is not stripped, stripped))
+        yield line.block("loss", (*weight, bare is not stripped, stripped))
     elif len(stripped) < _LONGEST_SNIPPET and _AROUND_LOSSES.match(stripped):
-        yield block("around", stripped)
+        yield line.block("around", stripped)
     elif is_figures(stripped):
-        yield block("figures", stripped)
+        yield line.block("figures", stripped)
     elif _LOG_LINE.fullmatch(stripped) and (line.fence or line.comment):
-        yield block("log", stripped)
+        yield line.block("log", stripped)
     elif remark := _REMARK.fullmatch(stripped):
-        yield block("remark", (remark[1], int(remark[2]) if remark[2] else None, remark[3]))
+        yield line.block("remark", (remark[1], int(remark[2]) if remark[2] else None, remark[3]))
     elif _ROW.match(stripped):
-        yield block("row", tuple(cell.strip() for cell in stripped[1:-1].split("|")))
+        yield line.block("row", tuple(cell.strip() for cell in stripped[1:-1].split("|")))
     elif not line.fence or stripped.startswith("#"):
-        yield block("text", stripped)
+        yield line.block("text", stripped)
     else:
-        yield block("unread", stripped)
+        yield line.block("unread", stripped)
 
 
 def note(block: TextBlock) -> LogNote:

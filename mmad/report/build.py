@@ -85,33 +85,12 @@ def write_report(
     by: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
-
-    Its tables go into the folders ``csv`` and ``latex``, its figures into ``figures`` (in each of ``formats``), a file
-    each; a Methods section with the reporting checklists becomes the Markdown file ``methods``, an RO-Crate of all the
-    folder ``crate``.
-
-    Intervals, verdicts, thresholds and curves come from the cache in the store; missing ones are computed from the
-    stored detections and cached, unless the store is open for reading only.
+    """Write the report of ``source``: ``mmad.write_report`` says what its arguments mean, and what it raises.
 
     Args:
-        pages: whether the HTML is an overview with linked pages in a folder beside it (``NAME_pages``); None for one
-            file up to 300 runs.
-        data: where the runs' data set lies now; None where the runs say.
+        database: what the page says the figures are from.
+        created: the moment on the page; None for now.
         options: number of resamples and seed of the intervals.
-        pictures: studies shown of each pair, whatever the licence of their data set; None shows a few where the
-            licence allows it, 0 none.
-        log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
-            imported.
-        against: another database, or a date of which this one's finished runs are compared with those of today.
-        every: seconds after which a watched page reloads itself; None for a static page.
-        provenance: ``full`` says on which host, in which folders and by which command each run was trained.
-        by: columns whose parts of the test split are compared, as ``mmad compare --by``; those of earlier are kept.
-        progress: is called with (done, total) runs.
-
-    Raises:
-        ReportError: nothing to report, an unknown ablation, a number of pictures out of range, or a file that cannot
-            be written; an older report is then left as it was.
     """
     check_number(pictures)
     if unknown := [form for form in formats if form not in get_args(FigureFormat)]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame
 from mmad.base.formatting import clip
-from mmad.report.text import checkpoint_name, count_lines, saved_line, weight_lines
+from mmad.report.run_blocks import checkpoint_name, count_lines, saved_line, weight_lines
 from mmad.store.notes import Note, Notes
 
 NOTE = "# note "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain, product
 from pathlib import Path
@@ -213,6 +213,14 @@ def results_under(
     return MemberResults(result("best_ap"), result("best_ar"), result("final"))
 
 
+def evaluation_under(
+    wanted: Mapping[str, Any], evaluations: Iterable[EvaluationRecord], kind: CheckpointKind, epoch: int, split: Split
+) -> EvaluationRecord | None:
+    """The evaluation of a checkpoint on ``split`` under exactly the protocol ``wanted``; None where there is none."""
+    here = (kind, epoch, split)
+    return next((e for e in evaluations if (e.kind, e.epoch, e.split) == here and e.protocol == wanted), None)
+
+
 def _figures(
     wanted: Mapping[str, Any],
     run: RunRecord,
@@ -221,14 +229,8 @@ def _figures(
     epochs: Sequence[EpochRecord],
     split: Split,
 ) -> tuple[float | None, float | None]:
-    for e in evaluations:
-        if (e.kind, e.epoch, e.split) == (checkpoint.kind, checkpoint.epoch, split) and wanted == {
-            "overlap": e.overlap,
-            "threshold": e.threshold,
-            "max_detections": e.max_detections,
-            "proposals": e.proposals,
-        }:
-            return finite(e.ap), finite(e.ar)
+    if (found := evaluation_under(wanted, evaluations, checkpoint.kind, checkpoint.epoch, split)) is not None:
+        return finite(found.ap), finite(found.ar)
     overlap = wanted["overlap"]
     of_epochs = {
         "overlap": overlap,

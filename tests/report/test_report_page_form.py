@@ -14,7 +14,7 @@ from page_browser import MARKS, Browser
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup
 from mmad.report.model import ReportModel
-from mmad.report.text import setup_toml
+from mmad.report.run_blocks import setup_toml
 
 pytestmark = MARKS
 COLUMN = (

@@ -150,11 +150,11 @@ def test_the_second_ctrl_c_kills_the_workers(bench: MakeBench, cluster: Cluster)
 
 
 def test_a_pair_is_trained_from_the_command_line(
-    cluster: Cluster, tmp_path: Path, write_tiny: Callable[[Path], None]
+    cluster: Cluster, tmp_path: Path, write_tiny: Callable[[Path], None], warm: dict[str, str]
 ) -> None:
     write_tiny(tmp_path)
     words = ("ablate", "tiny.toml", "--executor", "ray", "--address", cluster.address, "--set", "steps_per_epoch=2")
-    done = mmad(tmp_path, *words)
+    done = mmad(tmp_path, *words, **warm)
     assert done.returncode == 0, done.stderr
     assert "2 runs to train on a Ray cluster of 2 nodes, 2 cores, 2 runs at once" in done.stdout
     assert "2 of 2 runs finished" in done.stdout

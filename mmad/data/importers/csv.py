@@ -479,8 +479,7 @@ def _read_boxes(
     kept = _without_contradictions(marks, report)
     known = {(mark.image, mark.reading) for mark in kept}
     kept += [one for one in dict.fromkeys(elsewhere) if (one.image, one.reading) not in known]
-    others = sum(label not in labels for label in present)
-    return _Findings(labels, kept, others)
+    return _Findings(labels, kept, sum(label not in labels for label in present))
 
 
 def _without_contradictions(marks: Sequence[_Finding], report: ImportReport) -> list[_Finding]:

@@ -39,8 +39,8 @@ from mmad.report.model import (
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox
 from mmad.report.rendering import FigureRenderer
+from mmad.report.run_blocks import heading_figures, log_block, setup_toml
 from mmad.report.table_model import ReportTable
-from mmad.report.text import heading_figures, log_block, setup_toml
 
 #: Classes of Unicode's bidirectional algorithm of letters and marks that are not written from left to right.
 _TURNING = frozenset(("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"))

@@ -33,6 +33,7 @@ from mmad.report.picture_drawing import (
 )
 from mmad.report.pictures import AblationPictures, PairPictures, Pictures, StudyPicture
 from mmad.report.rendering import FigureRenderer
+from mmad.report.run_blocks import heading_figures, log_block
 from mmad.report.table_model import ReportTable
 from mmad.report.table_writers import as_markdown, escape
 from mmad.report.tables import (
@@ -52,7 +53,6 @@ from mmad.report.tables import (
     threshold_tables,
     trials_table,
 )
-from mmad.report.text import heading_figures, log_block
 from mmad.store.notes import Note
 
 # Pictures: one file for each study beside the charts, with its words in the text.

@@ -140,6 +140,11 @@ def worker_environment(database: str, threads: int) -> dict[str, str]:
     return {**environment(threads), "MMAD_RUNS": str(StorePaths(database).runs.absolute())}
 
 
+def unwritable(folder: Path, error: OSError) -> MmadError:
+    """What to say of a folder of the runs that cannot be written."""
+    return MmadError(f"cannot be written ({error.strerror})", where=folder, hint="name another as MMAD_RUNS")
+
+
 def require(package: str, executor: str) -> None:
     """Refuses an executor whose package is not installed."""
     if importlib.util.find_spec(package) is None:

@@ -17,19 +17,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from mmad.base.clock import seconds as clock
 from mmad.base.errors import MmadError
 from mmad.base.paths import StorePaths
 from mmad.scheduler.devices import Slot, Slots
-from mmad.scheduler.executors.base import ClusterSlots, Event, worker_arguments, worker_environment
-from mmad.scheduler.executors.polling import StorePoller, explained
+from mmad.scheduler.executors.base import ClusterSlots, Event, unwritable, worker_arguments, worker_environment
+from mmad.scheduler.executors.polling import PolledExecutor, explained, printed
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import WORKER, Exited
 from mmad.scheduler.supervisor_link import Ended, TrainRequest
-from mmad.store.store import Store
 
 #: What a template may name.
 _NAMES = ("command", "quoted", "key", "gpus")
@@ -114,7 +112,7 @@ class _Line:
 
 
 @dataclass
-class CommandExecutor:
+class CommandExecutor(PolledExecutor):
     """Implements ``mmad.scheduler.executors.base.Executor`` with lines of a shell.
 
     Args:
@@ -137,8 +135,7 @@ class CommandExecutor:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            hint = "name another as MMAD_RUNS"
-            raise MmadError(f"cannot be written ({error.strerror})", where=self.folder, hint=hint) from None
+            raise unwritable(self.folder, error) from None
 
     def submit(self, state: JobState) -> bool:
         """Gives the shell a line for the run."""
@@ -184,7 +181,7 @@ class CommandExecutor:
             line.end()
             del self._lines[key]
             self.slots.give_back(line.slot)
-            lines = _printed(line.output)
+            lines = printed(line.output)
             yield from self._ended(key, line, lines, explained(exited, lines))
             with contextlib.suppress(OSError):
                 line.output.unlink()
@@ -209,17 +206,7 @@ class CommandExecutor:
         for key, line in self._lines.items():
             self.cancel(key, now=True)
             line.end()
-        if "_store" in vars(self):
-            self._poller.close()
-
-    @cached_property
-    def _store(self) -> Store:
-        """Opened with the first run: an executor may be made before its database."""
-        return Store.open(self.template.database, create=False)
-
-    @cached_property
-    def _poller(self) -> StorePoller:
-        return StorePoller(self._store)
+        self._close_store()
 
     def _over(self, key: str, line: _Line) -> Exited | None:
         """How an attempt ended where its worker did not say; None while it may still come to something."""
@@ -257,11 +244,3 @@ def _filled(template: str, command: str, key: str, gpus: int = 1) -> str:
 def _builtin(word: str) -> bool:
     """Whether the shell itself knows ``word``."""
     return subprocess.run(["/bin/sh", "-c", f"command -v {word}"], capture_output=True, check=False).returncode == 0
-
-
-def _printed(output: Path) -> list[str]:
-    """The last lines that a line printed."""
-    try:
-        return output.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
-    except OSError:
-        return []

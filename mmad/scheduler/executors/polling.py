@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 from mmad.base.clock import seconds
 from mmad.base.paths import StorePaths
@@ -12,13 +14,42 @@ from mmad.base.records import HELD, RunRecord
 from mmad.scheduler.executors.base import Event
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import Exited
-from mmad.scheduler.supervisor_link import ORPHAN_GRACE, Ended, EpochDone, Started, decode_message, validation_ap
+from mmad.scheduler.supervisor_link import (
+    ORPHAN_GRACE,
+    Ended,
+    EpochDone,
+    Started,
+    TrainRequest,
+    decode_message,
+    validation_ap,
+)
 from mmad.store.store import Store
 
 #: Seconds between two looks into the store.
 _LOOK = 1.0
 #: Seconds that a worker of this machine may take to notice that its task is gone, and to vanish.
 _VANISHES = ORPHAN_GRACE + 3.0
+
+
+class PolledExecutor:
+    """What executors have in common that read from the store how their runs do.
+
+    The store is opened with the first run: an executor may be made before its database.
+    """
+
+    template: TrainRequest
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store.open(self.template.database, create=False)
+
+    @cached_property
+    def _poller(self) -> StorePoller:
+        return StorePoller(self._store)
+
+    def _close_store(self) -> None:
+        if "_store" in vars(self):
+            self._store.close()
 
 
 @dataclass
@@ -43,10 +74,6 @@ class StorePoller:
         """Reports of the attempt at the run of ``state`` from now on."""
         record = self._store.run(state.job.key)
         self._attempts[record.key] = _PolledAttempt(state, record.attempts, record.epochs_done)
-
-    def close(self) -> None:
-        """Closes the store."""
-        self._store.close()
 
     def is_open(self, key: str) -> bool:
         """Whether the store has the run waiting or held."""
@@ -140,6 +167,14 @@ def _ended(key: str, lines: Sequence[str]) -> Ended | None:
         if isinstance(message, Ended) and message.key == key:
             return message
     return None
+
+
+def printed(output: Path) -> list[str]:
+    """The last lines of a worker's output."""
+    try:
+        return output.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
+    except OSError:
+        return []
 
 
 def explained(exited: Exited, lines: Sequence[str]) -> Exited:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,17 @@ from mmad.base.paths import StorePaths, without_secrets
 from mmad.config.protocol import OwnModule
 from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.executors import node_process
-from mmad.scheduler.executors.base import GRACE, ClusterSlots, Event, require, worker_arguments, worker_environment
+from mmad.scheduler.executors.base import (
+    GRACE,
+    ClusterSlots,
+    Event,
+    require,
+    unwritable,
+    worker_arguments,
+    worker_environment,
+)
 from mmad.scheduler.executors.node_check import Needs
-from mmad.scheduler.executors.polling import StorePoller, explained
+from mmad.scheduler.executors.polling import PolledExecutor, explained
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import WORKER, Exited
 from mmad.scheduler.supervisor_link import TrainRequest
@@ -125,7 +132,7 @@ def ray_slots(address: str, device: str = "auto", per_gpu: int | None = 1) -> Cl
 
 
 @dataclass
-class RayExecutor:
+class RayExecutor(PolledExecutor):
     """Implements ``mmad.scheduler.executors.base.Executor`` with tasks of a Ray cluster.
 
     Args:
@@ -220,13 +227,7 @@ class RayExecutor:
             for attempt in self._attempts.values():
                 self._ray.cancel(attempt.task, force=True)
         self._ray.shutdown()
-        if "_poller" in vars(self):
-            self._poller.close()
-
-    @cached_property
-    def _poller(self) -> StorePoller:
-        """Opened with the first run: an executor may be made before its database."""
-        return StorePoller(Store.open(self.template.database, create=False))
+        self._close_store()
 
     def _outcome(self, task: Any) -> tuple[Exited, Sequence[str]]:
         """How a task that is over went, and the last lines of its worker."""
@@ -276,9 +277,7 @@ def _mark(database: str) -> Iterator[tuple[str, str]]:
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(word, encoding="utf-8")
     except OSError as error:
-        raise MmadError(
-            f"cannot be written ({error.strerror})", where=folder, hint="name another as MMAD_RUNS"
-        ) from None
+        raise unwritable(folder, error) from None
     try:
         yield str(mark), word
     finally:

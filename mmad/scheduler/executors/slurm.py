@@ -12,7 +12,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,12 @@ from mmad.base.clock import seconds as clock
 from mmad.base.errors import MmadError
 from mmad.base.paths import StorePaths
 from mmad.scheduler.devices import Slot, Slots
-from mmad.scheduler.executors.base import ClusterSlots, Event, require, worker_arguments, worker_environment
+from mmad.scheduler.executors.base import ClusterSlots, Event, require, unwritable, worker_arguments, worker_environment
 from mmad.scheduler.executors.node_process import NodeProcess
-from mmad.scheduler.executors.polling import StorePoller, explained
+from mmad.scheduler.executors.polling import PolledExecutor, explained, printed
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import WORKER, Exited
 from mmad.scheduler.supervisor_link import TrainRequest
-from mmad.store.store import Store
 
 #: The option that lets a worker resume the run it was interrupted in.
 RESUME = "--resume"
@@ -209,7 +207,7 @@ class _SlurmAttempt:
 
 
 @dataclass
-class SlurmExecutor:
+class SlurmExecutor(PolledExecutor):
     """Implements ``mmad.scheduler.executors.base.Executor`` with jobs of a Slurm cluster.
 
     Args:
@@ -240,8 +238,7 @@ class SlurmExecutor:
             self._submitit = submitit.AutoExecutor(self.folder, cluster=self.cluster, **self._limits())
             self._submitit.update_parameters(**self._common())
         except OSError as error:
-            hint = "name another as MMAD_RUNS"
-            raise MmadError(f"cannot be written ({error.strerror})", where=self.folder, hint=hint) from None
+            raise unwritable(self.folder, error) from None
         except (RuntimeError, ValueError, TypeError, NameError) as error:
             line = " ".join(str(error).split())[:200]
             raise MmadError(line, where="--slurm", hint="give options that sbatch knows") from None
@@ -268,7 +265,7 @@ class SlurmExecutor:
         self._looked = clock()
         for key, attempt in list(self._attempts.items()):
             if self._over(key, attempt):
-                lines = _lines(attempt.job)
+                lines = printed(Path(attempt.job.paths.stdout))
                 exited = _exited(attempt.job, lines)
                 yield from self._ended(key, attempt, lines, exited)
                 self._tidy(attempt.job)
@@ -326,8 +323,7 @@ class SlurmExecutor:
         """Cancels what is still in Slurm's queue."""
         for key in list(self._attempts):
             self.cancel(key, now=True)
-        if "_poller" in vars(self):
-            self._poller.close()
+        self._close_store()
 
     def _limits(self) -> dict[str, Any]:
         return {f"{self.cluster}_max_num_timeout": _MAX_REQUEUES}
@@ -349,11 +345,6 @@ class SlurmExecutor:
             "slurm_additional_parameters": {"requeue": True, **other},
             **given,
         }
-
-    @cached_property
-    def _poller(self) -> StorePoller:
-        """Opened with the first run: an executor may be made before its database."""
-        return StorePoller(Store.open(self.template.database, create=False))
 
     def _over(self, key: str, attempt: _SlurmAttempt) -> bool:
         """Whether the job will not run again: it left its result, or Slurm counts it as ended for a while."""
@@ -394,14 +385,6 @@ def _typed(key: str, value: str) -> Any:
 def _scancel(*arguments: str) -> None:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         subprocess.run(["scancel", *arguments], capture_output=True, timeout=60, check=False)
-
-
-def _lines(job: Any) -> Sequence[str]:
-    """The last lines of the job's output."""
-    try:
-        return Path(job.paths.stdout).read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
-    except OSError:
-        return ()
 
 
 def _exited(job: Any, lines: Sequence[str]) -> Exited:

@@ -11,7 +11,7 @@ from mmad.analysis.frames import CheckpointResult, MemberFrame, load_frame
 from mmad.base.records import CheckpointRecord
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup
-from mmad.report.text import (
+from mmad.report.run_blocks import (
     LOG_ORDER,
     checkpoint_name,
     count_lines,
