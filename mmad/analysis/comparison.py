@@ -776,9 +776,9 @@ class Comparison:
         """Which clinical columns were measured after the image, or nobody knows when; nothing where all are known."""
         found = [one.data_file.measured_late(one.run) for pair in self.pairs for one in pair]
         after, unknown = (tuple(dict.fromkeys(name for each in found for name in each[n])) for n in (0, 1))
-        words = [f"measured after the image: {_listed(after)}"] if after else []
-        words += [f"not known when measured: {_listed(unknown)}"] if unknown else []
-        return f"Clinical columns {'; '.join(words)}." if words else ""
+        words = [f"Clinical columns measured after the image: {_listed(after)}."] if after else []
+        words += [f"Clinical columns measured at an unknown time: {_listed(unknown)}."] if unknown else []
+        return " ".join(words)
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -856,7 +856,7 @@ def compare(
         names: what the arms are called.
         file: the ablation that both are of, which may vary conditions by design; None where they have none in common.
         setting: that both are of, where it is one.
-        kind: of the checkpoints; left out: best-AP ones where every run keeps one, else final ones for all of them.
+        kind: of the checkpoints; default: best-AP ones where every run keeps one, else final ones for all of them.
         split: on which they are compared.
         by_seed: pair runs of equal seed and replicate; else the first of each, whatever their seeds.
     """
@@ -1573,7 +1573,7 @@ def spread_words(difference: Difference) -> str:
         return ""
     return (
         f"{difference.seed_share:.0%} of the spread lies between the {plural(difference.seeds, 'seed')}; "
-        f"of these very networks, over patients alone, p is {p_value(difference.p_patients)}"
+        f"for these networks alone, over patients, p is {p_value(difference.p_patients)}"
     ).replace("%", " %", 1)
 
 
