@@ -1654,7 +1654,7 @@ class Benefit:
             claim = f"Clinical data help{told}: {ahead}"
         else:
             figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
-            claim = f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+            claim = f"Not shown that clinical data help: {self.arm} is not shown to be ahead {figures}."
         return claim + timing
 
     @property
@@ -1667,7 +1667,7 @@ class Benefit:
         """What may be said of cheap late fusion, or why nothing is; empty where it was not asked for."""
         if not isinstance(self._late, _Lead):
             return f"Cheap late fusion is not known: {self._late}" if self._late else ""
-        ahead = "is ahead" if self._late.ahead else "is not settled to be ahead"
+        ahead = "is ahead" if self._late.ahead else "is not shown to be ahead"
         return f"{self.arm} {ahead} of {self._late.of}: {self._late.figure}."
 
     @property
@@ -1691,11 +1691,10 @@ class Benefit:
         mean = None if self.permuted[0].statistics is None else self.permuted[0].statistics.permutations
         figure = (Interval(math.nan, math.nan, math.nan), 0) if mean is None else (mean.ap, mean.seeds)
         count = len({one.permutation for one in self.permuted}) if mean is None else mean.references
-        name = f"the mean of {plural(count, 'permutation')}"
+        lead = _Lead.over(f"the mean of {max(count, LEAST_PERMUTATIONS)} permutations", self.permuted, figure)
         if count < LEAST_PERMUTATIONS:
-            name = f"{count} of {LEAST_PERMUTATIONS} permutations"
-        lead = _Lead.over(name, self.permuted, figure)
-        return *found, replace(lead, ahead=lead.ahead and count >= LEAST_PERMUTATIONS)
+            lead = replace(lead, figure=f"{count} trained: {lead.figure}", ahead=False)
+        return *found, lead
 
 
 @dataclass(frozen=True)
