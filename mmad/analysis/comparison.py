@@ -778,9 +778,9 @@ class Comparison:
         """Which clinical columns were measured after the image, or nobody knows when; nothing where all are known."""
         found = [one.data_file.measured_late(one.run) for pair in self.pairs for one in pair]
         after, unknown = (tuple(dict.fromkeys(name for each in found for name in each[n])) for n in (0, 1))
-        words = [f"measured after the image: {_listed(after)}"] if after else []
-        words += [f"not known when measured: {_listed(unknown)}"] if unknown else []
-        return f"Clinical columns {'; '.join(words)}." if words else ""
+        words = [f"Clinical columns measured after the image: {_listed(after)}."] if after else []
+        words += [f"Clinical columns measured at an unknown time: {_listed(unknown)}."] if unknown else []
+        return " ".join(words)
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -858,7 +858,7 @@ def compare(
         names: what the arms are called.
         file: the ablation that both are of, which may vary conditions by design; None where they have none in common.
         setting: that both are of, where it is one.
-        kind: of the checkpoints; left out: best-AP ones where every run keeps one, else final ones for all of them.
+        kind: of the checkpoints; default: best-AP ones where every run keeps one, else final ones for all of them.
         split: on which they are compared.
         by_seed: pair runs of equal seed and replicate; else the first of each, whatever their seeds.
     """
@@ -1575,7 +1575,7 @@ def spread_words(difference: Difference) -> str:
         return ""
     return (
         f"{difference.seed_share:.0%} of the spread lies between the {plural(difference.seeds, 'seed')}; "
-        f"of these very networks, over patients alone, p is {p_value(difference.p_patients)}"
+        f"for these networks alone, over patients, p is {p_value(difference.p_patients)}"
     ).replace("%", " %", 1)
 
 
@@ -1656,7 +1656,7 @@ class Benefit:
             claim = f"Clinical data help{told}: {ahead}"
         else:
             figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
-            claim = f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+            claim = f"Not shown that clinical data help: {self.arm} is not shown to be ahead {figures}."
         return claim + timing
 
     @property
@@ -1669,7 +1669,7 @@ class Benefit:
         """What may be said of cheap late fusion, or why nothing is; empty where it was not asked for."""
         if not isinstance(self._late, _Lead):
             return f"Cheap late fusion is not known: {self._late}" if self._late else ""
-        ahead = "is ahead" if self._late.ahead else "is not settled to be ahead"
+        ahead = "is ahead" if self._late.ahead else "is not shown to be ahead"
         return f"{self.arm} {ahead} of {self._late.of}: {self._late.figure}."
 
     @property
@@ -1693,11 +1693,10 @@ class Benefit:
         mean = None if self.permuted[0].statistics is None else self.permuted[0].statistics.permutations
         figure = (Interval(math.nan, math.nan, math.nan), 0) if mean is None else (mean.ap, mean.seeds)
         count = len({one.permutation for one in self.permuted}) if mean is None else mean.references
-        name = f"the mean of {plural(count, 'permutation')}"
+        lead = _Lead.over(f"the mean of {max(count, LEAST_PERMUTATIONS)} permutations", self.permuted, figure)
         if count < LEAST_PERMUTATIONS:
-            name = f"{count} of {LEAST_PERMUTATIONS} permutations"
-        lead = _Lead.over(name, self.permuted, figure)
-        return *found, replace(lead, ahead=lead.ahead and count >= LEAST_PERMUTATIONS)
+            lead = replace(lead, figure=f"{count} trained: {lead.figure}", ahead=False)
+        return *found, lead
 
 
 @dataclass(frozen=True)

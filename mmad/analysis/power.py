@@ -136,13 +136,13 @@ def plan_lines(plan: PowerPlan) -> list[str]:
     lines = [
         f"Goal: {asked.goal}, {asked.compare[1]} against {asked.compare[0]} in {asked.setting}; alpha {asked.alpha:g}, "
         f"power {asked.power:g}, {seeds}, {plural(plan.pairs, 'pair')}",
-        f"Spread of differences: {math.sqrt(spread.seeds):.4f} between seeds ({freedom}), standard error by {people} "
+        f"Spread of differences: {math.sqrt(spread.seeds):.4f} between seeds ({freedom}), standard error over {people} "
         f"{spread.error:.4f}; {spread.source}",
         f"Smallest provable {what} with {seeds} and {people}: {_words(plan.smallest, '.3f')}",
     ]
     lines += [
-        f"To show {one.effect:g}: seeds with {people} {_words(one.seeds, ',.0f')}; patients with {seeds} "
-        f"{_words(one.patients, ',.0f')}; power as planned {_words(one.power, '.2f')}"
+        f"To show {one.effect:g}: seeds (with {people}): {_words(one.seeds, ',.0f')}; patients (with {seeds}): "
+        f"{_words(one.patients, ',.0f')}; power as planned: {_words(one.power, '.2f')}"
         for one in plan.effects
     ]
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -227,11 +228,23 @@ def resolve_data(
     chosen = str(data or file_value)
     if chosen == PHANTOM and not (data and Path(chosen).is_dir()):
         return _phantom(phantom or {}, create, progress_bar)
-    folder = Path(chosen) if data else (beside or Path()) / chosen
-    if data or create or folder.is_dir():
+    folder = Path(chosen) if data else _beside(beside or Path(), chosen)
+    hint = "name one with --data"
+    if not data and Path(chosen).is_dir():
+        hint += f', or write data = "{os.path.relpath(chosen, beside)}", which starts from the ablation file'
+    if create and not folder.is_dir():
+        raise DataError("no such data set", where=folder, hint=hint)
+    if data or folder.is_dir():
         return _read(folder)
-    note = f"the data set {folder} is not there: keys are provisional; name one with --data"
+    note = f"the data set {folder} is not there: keys are provisional; {hint}"
     return ChosenData(_absent(folder, folder.name), None, note)
+
+
+def _beside(folder: Path, path: str) -> Path:
+    """``path`` from ``folder``, without ``name/..`` where that leads to the same place."""
+    full = folder / path
+    short = Path(os.path.normpath(full))
+    return full if full.exists() and not (short.exists() and short.samefile(full)) else short
 
 
 def _phantom(parameters: Mapping[str, Any], create: bool, progress_bar: ProgressBar) -> ChosenData:

@@ -127,10 +127,10 @@ def fitted_table(
         table = Table(box=None, pad_edge=False, padding=(0, between, 0, 0), header_style="bold", **style)
         widths = _widths(columns, texts, width, between, wrap=wrap)
     else:
-        staying = [n for n, column in enumerate(columns) if not column.yields]
-        close = least_width([columns[n] for n in staying], [[row[n] for n in staying] for row in texts]) > width
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0 if close else (0, 1), **style)
-        widths = _widths(columns, texts, width - _SIDES, 1 if close else _RULED, wrap=wrap)
+        gap = _gap(columns, texts, width - _SIDES)
+        padding = {1: (0, 0, 0, 0), 2: (0, 1, 0, 0), _RULED: (0, 1, 0, 1)}[gap]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=padding, **style)
+        widths = _widths(columns, texts, width - _SIDES, gap, wrap=wrap)
     for n, size in widths.items():
         column = columns[n]
         table.add_column(
@@ -144,16 +144,26 @@ def fitted_table(
     return table
 
 
+def _gap(columns: Sequence[TerminalColumn], rows: Sequence[Sequence[Text]], room: int) -> int:
+    """The spaces between columns: as many as leave every line whole, else every word of the columns that stay."""
+    least, most = _bounds(columns, rows, wrap=True)
+    for gap in (_RULED, 2, 1):
+        if all(size == most[n] for n, size in _widths(columns, rows, room, gap).items()):
+            return gap
+    staying = [width for column, width in zip(columns, least, strict=True) if not column.yields]
+    return _RULED if sum(staying) + _RULED * (len(staying) - 1) <= room else 1
+
+
 def _fitting(cell: Text, width: int, *, wrap: bool) -> Text:
     """``cell`` in ``width`` columns: words that are too wide go on in lines; without ``wrap`` lines are shortened."""
     if not wrap:
         fits = _longest_line(cell) <= width
         return cell if fits else Text(shortened(cell.plain, width), style=cell.style)
-    words = cell.plain.split(" ")
-    if all(cell_len(word) <= width for word in words):
+    if all(cell_len(word) <= width for word in cell.plain.split()):
         return cell
+    words = re.split(r"([ \n])", cell.plain)
     return Text(
-        " ".join(word if cell_len(word) <= width else _in_lines(word, width) for word in words), style=cell.style
+        "".join(word if cell_len(word) <= width else _in_lines(word, width) for word in words), style=cell.style
     )
 
 

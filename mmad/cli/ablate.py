@@ -259,7 +259,7 @@ def _warn_of_background(db: str) -> None:
         print(f"mmad: warning: {line}", file=sys.stderr)
 
 
-FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files (TOML).")]
+FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE", help="Ablation files (TOML).")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would run, and touch nothing.")]
 
 

@@ -134,7 +134,7 @@ studies, external, interactions, by_reader, note}], "refused": [{setting, refere
 
 def compare(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN_A RUN_B]", help="The reference, then the other; or an ablation.")
+        list[str] | None, typer.Argument(metavar="RUN_A RUN_B", help="The reference, then the other; or an ablation.")
     ] = None,
     ablation: Annotated[
         str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.", show_default=False)
@@ -143,14 +143,14 @@ def compare(
     checkpoint: CheckpointOption = None,
     overlap: Annotated[
         str | None,
-        typer.Option("--overlap", metavar="iou|iobb", help="Left out: what the members asked for.", show_default=False),
+        typer.Option("--overlap", metavar="iou|iobb", help="Default: what the members asked for.", show_default=False),
     ] = None,
     proposals: Annotated[
         str | None,
         typer.Option(
             "--proposals",
             metavar="clean|sampled|with_ground_truth",
-            help="Whose proposals; left out: what the members asked for.",
+            help="Whose proposals; default: what the members asked for.",
             show_default=False,
         ),
     ] = None,
@@ -166,7 +166,7 @@ def compare(
         typer.Option(
             "--agreement-threshold",
             metavar="T",
-            help="From which overlap on; left out: the protocol's.",
+            help="From which overlap on; default: the protocol's.",
             show_default=False,
         ),
     ] = None,
@@ -175,7 +175,7 @@ def compare(
         typer.Option(
             "--effect",
             metavar="AP",
-            help="The smallest difference that matters, for the plan; left out: the file's, else 0.02, 0.05 and 0.10.",
+            help="The smallest difference that matters, for the plan; default: the file's, else 0.02, 0.05 and 0.10.",
             show_default=False,
         ),
     ] = None,
@@ -356,7 +356,7 @@ calibration, diagnosis, subgroups, readers, coco, masks}]}, one object per run, 
 def evaluate(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
+        typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
     ],
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
@@ -365,14 +365,14 @@ def evaluate(
     ] = "0.05,0.1,0.3",
     overlap: Annotated[
         str | None,
-        typer.Option("--overlap", metavar="iou,iobb", help="Left out: what the member asked for.", show_default=False),
+        typer.Option("--overlap", metavar="iou,iobb", help="Default: what the member asked for.", show_default=False),
     ] = None,
     proposals: Annotated[
         str | None,
         typer.Option(
             "--proposals",
             metavar="clean,sampled,with_ground_truth",
-            help="Whose proposals; left out: what the member asked for. Re-runs inference for what was not kept.",
+            help="Whose proposals; default: what the member asked for. Re-runs inference for what was not kept.",
             show_default=False,
         ),
     ] = None,

@@ -90,7 +90,7 @@ def _register_reflacx(data: typer.Typer) -> None:
         ] = 0,
         labels: Annotated[
             str | None,
-            typer.Option("--labels", metavar="A,B", help="Findings, in order; left out: the log's five."),
+            typer.Option("--labels", metavar="A,B", help="Findings, in order; default: the log's five."),
         ] = None,
         phases: Annotated[
             str, typer.Option("--phases", metavar="1,2,3", help="Phases of REFLACX to take readings from.")
@@ -106,7 +106,7 @@ def _register_reflacx(data: typer.Typer) -> None:
             typer.Option(
                 "--discarded",
                 metavar="drop|keep",
-                help="Readings whose eye tracking was discarded; left out: kept in the mode full alone, as the log.",
+                help="Readings whose eye tracking was discarded; default: kept in the mode full alone, as the log.",
             ),
         ] = None,
         images: Annotated[
@@ -203,13 +203,16 @@ def _json(built: Built) -> dict[str, Any]:
 NumericOption = Annotated[
     str | None,
     typer.Option(
-        "--numeric", metavar="A,B", help="Columns of numbers; left out: by name and content.", show_default=False
+        "--numeric", metavar="A,B", help="Columns of numbers; default: chosen by name and content.", show_default=False
     ),
 ]
 CategoricalOption = Annotated[
     str | None,
     typer.Option(
-        "--categorical", metavar="A,B", help="Columns of words; left out: by name and content.", show_default=False
+        "--categorical",
+        metavar="A,B",
+        help="Columns of words; default: chosen by name and content.",
+        show_default=False,
     ),
 ]
 IgnoreOption = Annotated[
@@ -233,7 +236,7 @@ BitsOption = Annotated[
     typer.Option(
         "--bits",
         metavar="N",
-        help="Bits that images of more than 8 use, such as 12; left out: those of the highest value of all.",
+        help="Bits that images of more than 8 use, such as 12; default: those of the highest value of all.",
         show_default=False,
     ),
 ]
@@ -267,8 +270,8 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
-        name: Annotated[str | None, typer.Option("--name", help="Name; left out: the folder's.")] = None,
-        licence: Annotated[str | None, typer.Option("--licence", help="Licence; left out: all in the sources.")] = None,
+        name: Annotated[str | None, typer.Option("--name", help="Name; default: the folder's.")] = None,
+        licence: Annotated[str | None, typer.Option("--licence", help="Licence; default: all in the sources.")] = None,
         subjects: Annotated[
             str, typer.Option("--subjects", metavar="FILE", help="One row per image.")
         ] = "subjects.csv",
@@ -295,7 +298,7 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 "--box-format",
                 metavar="xyxy|xywh|cxcywh|relative-…",
                 help="What the four columns are: corners; corner, width, height; centre, width, height; relative-xyxy, "
-                "relative-xywh, relative-cxcywh: shares of the image. Left out: what their names say.",
+                "relative-xywh, relative-cxcywh: shares of the image. Default: what their names say.",
                 show_default=False,
             ),
         ] = None,
@@ -462,8 +465,8 @@ def _register_import_coco(importing: typer.Typer) -> None:
         dicom_header: DicomHeaderOption = False,
         bits: BitsOption = None,
         label: LabelOption = None,
-        name: Annotated[str | None, typer.Option("--name", help="Name; left out: the file's.")] = None,
-        licence: Annotated[str | None, typer.Option("--licence", help="Licence; left out: the file's.")] = None,
+        name: Annotated[str | None, typer.Option("--name", help="Name; default: the file's.")] = None,
+        licence: Annotated[str | None, typer.Option("--licence", help="Licence; default: the file's.")] = None,
         box_size: BoxSizeOption = None,
     ) -> None:
         """Import a COCO detection file with its images.
@@ -592,14 +595,15 @@ def _check_json(folder: Path, audit: Audit, fixed: Fixed | None) -> dict[str, An
 
 
 def _show(folder: Path, audit: Audit) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
     from mmad.base.terminal import TerminalColumn, fitted_table
 
     out = console(width=160)
-    if audit.findings:
-        columns = [TerminalColumn(), TerminalColumn("code", wraps=True)]
-        columns += [TerminalColumn("what, and what to do about it", wraps=True), TerminalColumn("studies", wraps=True)]
-        rows = [[f.level, f.code, f"{f.where}: {f.what}\n→ {f.hint}", _rows(f)] for f in audit.findings]
-        out.print(fitted_table(columns, rows, out.width))
+    for found in audit.findings:
+        out.print(Text(f"{found.level}: {found.code}: {found.where}: {found.what}{_rows(found)}"))
+        out.print(Padding(Text(f"→ {found.hint}"), (0, 0, 0, 2)))
     heads = ("label", "boxes", "studies", "small", "medium", "large")
     columns = [TerminalColumn(head, wraps=head == "label", right=head != "label") for head in heads]
     for split in audit.splits:
@@ -613,8 +617,10 @@ def _show(folder: Path, audit: Audit) -> None:
 
 
 def _rows(found: AuditIssue) -> str:
+    if not found.rows or all(row in found.what for row in found.rows):
+        return ""
     more = found.count - len(found.rows)
-    return ", ".join(found.rows) + (f" and {more} more" if found.rows and more > 0 else "")
+    return f" ({', '.join(found.rows)}{f' and {more} more' if more > 0 else ''})"
 
 
 def _show_fixed(fixed: Fixed) -> None:
@@ -728,7 +734,8 @@ def _register_info(data: typer.Typer) -> None:
         for split in summary.splits:
             typer.echo(f"{split.split:5}  {split.studies} studies of {split.patients} patients, {split.boxes} boxes")
             for label in split.labels:
-                typer.echo(f"       {label.label}: {label.boxes} boxes in {label.studies} studies")
+                boxes, studies = plural(label.boxes, "box", "boxes"), plural(label.studies, "study", "studies")
+                typer.echo(f"       {label.label}: {boxes} in {studies}")
             if len((readers := summary.readers[split.split]).images_by_readings) > 2:
                 typer.echo(f"       {readers.words}")
         if any(len(split.images_by_readings) > 2 for split in summary.readers.values()):
@@ -777,7 +784,7 @@ def _register_show(data: typer.Typer) -> None:
     def show(
         folder: FolderArgument,
         studies: Annotated[
-            list[str] | None, typer.Argument(metavar="STUDY...", help="Ids; left out: spread over all.")
+            list[str] | None, typer.Argument(metavar="STUDY", help="Ids; default: spread over all.")
         ] = None,
         out: Annotated[
             Path, typer.Option("--out", metavar="FILE", help="Ends with .png or .html; is replaced.")

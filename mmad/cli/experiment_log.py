@@ -169,7 +169,7 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A log: Markdown, such as a README.md.")],
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="The log's name; left out: the file's.", show_default=False),
+        typer.Option("--name", metavar="NAME", help="The log's name; default: the file's.", show_default=False),
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
@@ -373,7 +373,7 @@ def _entry_line(log: str, entry: LogEntry) -> str:
 
 
 def check(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A log that need not be imported.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A log that need not be imported.")] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:

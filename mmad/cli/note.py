@@ -17,7 +17,7 @@ def note(
         str,
         typer.Argument(metavar="RUN|ABLATION", help="An ablation; or a key's beginning, ablation/setting/arm[/seed]."),
     ],
-    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="What to write; left out: show what is written.")] = "",
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to write; default: show what is written.")] = "",
     tag: Annotated[
         list[str] | None, typer.Option("--tag", metavar="TAG", help="A word to find it by; may be repeated.")
     ] = None,

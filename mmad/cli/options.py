@@ -50,7 +50,7 @@ DataOption = Annotated[
         rich_help_panel=WHAT,
         envvar="MMAD_DATA",
         metavar="DIR",
-        help="Folder of the data set; left out: what the file names, else the embedded phantom.",
+        help="Folder of the data set; default: what the file names, else the embedded phantom.",
         show_default=False,
     ),
 ]
@@ -213,7 +213,7 @@ AddressOption = Annotated[
         "--address",
         rich_help_panel=WHERE,
         metavar="HOST:PORT",
-        help="The Ray cluster; left out: the one this machine is a node of.",
+        help="The Ray cluster; default: the one this machine is a node of.",
         show_default=False,
     ),
 ]
@@ -281,7 +281,7 @@ def runs_per_gpu(word: str) -> int | None:
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.", show_default=False
+        metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.", show_default=False
     ),
 ]
 CheckpointOption = Annotated[
@@ -289,7 +289,7 @@ CheckpointOption = Annotated[
     typer.Option(
         "--checkpoint",
         metavar="best_ap|best_ar|final",
-        help="Which checkpoint; left out: best_ap, or final where no best one was kept.",
+        help="Which checkpoint; default: best_ap, or final where no best one was kept.",
         show_default=False,
     ),
 ]

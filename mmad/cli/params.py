@@ -41,7 +41,7 @@ class CountedSetup:
 
 def params(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An ablation file.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An ablation file.")] = None,
     entry: Annotated[
         str | None,
         typer.Option("--entry", metavar="ID", help="An entry of the documented log, such as e030.", show_default=False),
@@ -61,7 +61,7 @@ def params(
             min=1,
             max=100_000,
             metavar="N",
-            help="Boxes that the heads' cost is counted for; left out: the setup's rpn_post_nms_top_n_test.",
+            help="Boxes that the heads' cost is counted for; default: the setup's rpn_post_nms_top_n_test.",
             show_default=False,
         ),
     ] = None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def parts(
     field: Annotated[
-        str | None, typer.Argument(metavar="[FIELD]", help="A field, such as fusion.", show_default=False)
+        str | None, typer.Argument(metavar="FIELD", help="A field, such as fusion.", show_default=False)
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -69,7 +69,7 @@ class Plan:
 
 def plan(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Ablation files.")],
     data: DataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     overrides: SetOption = None,
@@ -111,20 +111,23 @@ def plan(
         typer.Option(
             "--pilot",
             metavar="ABLATION",
-            help="Of --power: whose finished pairs say how far seeds and patients vary; left out: the file's own.",
+            help="Of --power: whose finished pairs say how far seeds and patients vary; default: the file's own.",
             show_default=False,
         ),
     ] = None,
     seed_sd: Annotated[
         float | None,
         typer.Option(
-            "--seed-sd", metavar="AP", help="Of --power: sd of a difference between seeds.", show_default=False
+            "--seed-sd",
+            metavar="AP",
+            help="Of --power: standard deviation of the difference between seeds.",
+            show_default=False,
         ),
     ] = None,
     patient_error: Annotated[
         float | None,
         typer.Option(
-            "--patient-error", metavar="AP", help="Of --power: standard error by --patients.", show_default=False
+            "--patient-error", metavar="AP", help="Of --power: standard error over --patients.", show_default=False
         ),
     ] = None,
     patients: Annotated[

@@ -39,7 +39,7 @@ and folds are fused (weighted box fusion, equal weights).
 
 def predict(
     run: RunArgument,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of images.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of images.")],
     out: NewFolderOption,
     clinical: Annotated[
         Path | None,

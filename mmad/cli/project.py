@@ -69,7 +69,7 @@ def demo(
     device: DeviceOption = "auto",
     show: Annotated[
         bool | None,
-        typer.Option("--open/--no-open", help="Open the report; left out: on a terminal.", show_default=False),
+        typer.Option("--open/--no-open", help="Open the report; default: on a terminal.", show_default=False),
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:

@@ -29,7 +29,7 @@ def report(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ABLATION]...", help="Only these; left out: all.", show_default=False),
+        typer.Argument(metavar="ABLATION", help="Only these; default: all.", show_default=False),
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
     md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
@@ -37,7 +37,12 @@ def report(
         bool | None,
         typer.Option("--pages/--one-file", help="Linked pages, or one file whatever its size.", show_default=False),
     ] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="Write the published table: HTML, LaTeX and CSV.")] = False,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper", help="Write the published table of MDF-Net beside your repeat of it: HTML, LaTeX and CSV."
+        ),
+    ] = False,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="DIR", help="Write every table as CSV into DIR.", show_default=False)
     ] = None,
@@ -75,7 +80,7 @@ def report(
         typer.Option(
             "--pictures",
             metavar="N",
-            help="Studies shown of each pair; left out: a few, where the data set's licence allows it.",
+            help="Studies shown of each pair; default: a few, where the data set's licence allows it.",
             show_default=False,
         ),
     ] = None,
@@ -83,7 +88,7 @@ def report(
         bool | None,
         typer.Option(
             "--log/--no-log",
-            help="Show the entries of experiment logs; left out: where an ablation mirrors one or a log was imported.",
+            help="Show the entries of experiment logs; default: where an ablation mirrors one or a log was imported.",
             show_default=False,
         ),
     ] = None,
@@ -154,7 +159,7 @@ def report(
     --ro-crate DIR writes an RO-Crate 1.1 into the new folder DIR: the ablation files, the report, Methods, tables as
     CSV, and of every run setup, versions and the SHA-256 of data set and checkpoints. Alone, it writes nothing else.
 
-    --against DB|DATE says which verdicts, differences and runs are others, new or gone: against another database (a
+    --against DB|DATE says which verdicts, differences and runs changed, are new or gone: against another database (a
     file or a URL), or against what had finished here by a date (2026-05-16: its end) or a moment, in UTC.
 
     --by COLUMN parts the test split by a clinical column, source, site, scanner or year, and compares the arms in the

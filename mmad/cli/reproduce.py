@@ -43,7 +43,7 @@ def call(*words: str) -> int:
 def reproduce(
     chapters: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CHAPTER]...", help="Files of ablations/; left out: all, in the log's order."),
+        typer.Argument(metavar="CHAPTER", help="Files of ablations/; default: all, in the log's order."),
     ] = None,
     profile: Annotated[
         str,

@@ -59,7 +59,7 @@ def runs(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="Only an ablation's members, or those of ablation/setting/arm.", show_default=False
+            metavar="NAME", help="Only an ablation's members, or those of ablation/setting/arm.", show_default=False
         ),
     ] = None,
     db: DatabaseOption = DEFAULT_DB,

@@ -14,7 +14,7 @@ from mmad.cli.output import console, print_json
 
 
 def weights(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="List only what this file needs.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="List only what this file needs.")] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch what is missing (loads torch).")] = False,
     weights_dir: WeightsDirOption = None,
     json: JsonOption = False,

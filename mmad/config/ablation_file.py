@@ -384,7 +384,7 @@ class ContinueTable(BaseModel):
     model_config = _STRICT
 
     setting: Name = Field(description="A setting of this file.")
-    arm: Name = Field("", description="Its arm; left out: the arm that continues.")
+    arm: Name = Field("", description="Its arm; default: the arm that continues.")
     checkpoint: Literal["final", "best_ap", "best_ar"] = Field("final", description="Which of its checkpoints.")
 
 
@@ -514,7 +514,7 @@ AblationTable = create_model(
     setup=(SetupTable, Field(default_factory=SetupTable, description="Fields of ModelSetup that all runs share.")),
     arms=(
         Annotated[dict[Name, SetupTable], Field(min_length=1)],
-        Field(None, description="The sides of a comparison; left out: CXR and CXR+Clinical."),
+        Field(None, description="The sides of a comparison; default: CXR and CXR+Clinical."),
     ),
     settings=(
         Annotated[list[SettingTable], Field(min_length=1)],
@@ -527,7 +527,7 @@ AblationTable = create_model(
     ),
     compare=(
         tuple[Pair, ...],
-        Field((), description="Pairs (reference arm, other arm); left out: the first arm with each other."),
+        Field((), description="Pairs (reference arm, other arm); default: the first arm with each other."),
     ),
     external=(
         list[ExternalTable],

@@ -19,9 +19,9 @@ class Hypothesis(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     compare: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
-        (), max_length=2, description="The primary pair (reference arm, other arm); left out: the file's only pair."
+        (), max_length=2, description="The primary pair (reference arm, other arm); default: the file's only pair."
     )
-    setting: str = Field("", description="The setting it is of; left out: the file's only setting.")
+    setting: str = Field("", description="The setting it is of; default: the file's only setting.")
     metric: Literal["ap"] = Field("ap", description="The primary metric: test AP under the file's protocol.")
     checkpoint: Literal["best_ap", "best_ar", "final"] = Field(
         "best_ap", description="The primary checkpoint: the rule that picks it is part of the arms."
@@ -40,11 +40,11 @@ class Hypothesis(BaseModel):
         None,
         gt=0,
         le=1,
-        description="The smallest difference that matters, for plans; left out: 0.02, 0.05 and 0.10.",
+        description="The smallest difference that matters, for plans; default: 0.02, 0.05 and 0.10.",
         json_schema_extra={"unit": "AP"},
     )
     seeds: int | None = Field(
-        None, ge=1, le=1000, description="How many seeds are planned; left out: those of the setting."
+        None, ge=1, le=1000, description="How many seeds are planned; default: those of the setting."
     )
     intended_use: str = Field("", description="For whom and for what the detector is meant.")
 

@@ -143,7 +143,7 @@ def _rows(path: Path, refuse: Refuse) -> Iterator[NumberedRow]:
     """The header, and every row."""
     try:
         if not path.is_file():
-            raise DataError("file missing", where=path, hint="name the table with its option, or put it there")
+            raise DataError("file missing", where=path, hint="put it there")
         with _opened(path) as file:
             yield from _parsed(file, path, refuse)
     except UnicodeDecodeError:

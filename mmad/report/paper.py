@@ -60,7 +60,9 @@ def paper_table(store: Store, *, ablation: str = ABLATION) -> ReportTable:
     try:
         frame = load_frame(store, [ablation]).ablations[0]
     except ReportError as error:
-        raise ReportError(error.what, hint=f"train it with `mmad ablate ablations/{ABLATION}.toml`") from error
+        raise ReportError(
+            error.what, hint=f"the published table is repeated by `mmad ablate ablations/{ABLATION}.toml`"
+        ) from error
     conditions = {setting: _conditions(frame, setting) for setting in frame.settings}
     first, _ = next(iter(conditions.values()))
     badges = legend([*evaluation_badges(first), *_marks(frame)])

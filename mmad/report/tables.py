@@ -1681,7 +1681,7 @@ def flow_table(
         boxes = sum(split.boxes for split in cohort.splits) if cohort is not None else None
         found = [("source", "", *source, None, "In the source")]
         found += [
-            ("left out", one.reason, *(getattr(one, name) for name in _FLOW_COUNTS), f"Left out: {one.reason}")
+            ("left out", one.reason, *(getattr(one, name) for name in _FLOW_COUNTS), f"Default: {one.reason}")
             for one in flow.excluded
         ]
         found += [("data set", "", *kept, boxes, "In the data set")]

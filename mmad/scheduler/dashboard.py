@@ -104,7 +104,7 @@ def _headline(snapshot: Snapshot, width: int, plain: bool) -> str:
     queue = snapshot.queue
     if not queue.runs:
         return "no run yet: queue some with mmad ablate FILE"
-    words = [f"{queue.over:,} of {queue.runs:,} run{'s' * (queue.runs != 1)} over"]
+    words = [f"{queue.over:,} of {queue.runs:,} run{'s' * (queue.runs != 1)} ended"]
     left = queue.seconds_left(snapshot.moment)
     if left:
         words.append(f"about {duration(left)} to go")

@@ -197,9 +197,9 @@ class PlainView:
         self._spoke.pop(state.job.key, None)
         if state.phase == "failed":
             _write(self._errors, f"mmad: {state.job.label}: failed: {state.error}")
-            self._say(f"{state.job.label}: failed ({over} of {len(self._states)} over)")
+            self._say(f"{state.job.label}: failed ({over} of {len(self._states)} ended)")
         else:
-            self._say(f"{state.job.label}: {closing(state)} ({over} of {len(self._states)} over)")
+            self._say(f"{state.job.label}: {closing(state)} ({over} of {len(self._states)} ended)")
 
     def note(self, text: str) -> None:
         self._say(text)
@@ -283,7 +283,7 @@ class LiveView:
         done = sum(state.epochs_over for state in states)
         left = self._left(states, self._capacity)
         over = sum(not state.open and state.phase != "interrupted" for state in states)
-        line = f"{bar(done / total, 24)} {over} of {len(states)} runs over, {duration(seconds() - self._began)} so far"
+        line = f"{bar(done / total, 24)} {over} of {len(states)} runs ended, {duration(seconds() - self._began)} so far"
         line += f", about {duration(left)} to go" if left else ""
         return Group(table, Text(hidden, style="dim"), Text(line)) if hidden else Group(table, Text(line))
 

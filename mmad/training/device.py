@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import random
@@ -31,6 +32,7 @@ from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet, samples
 from mmad.data.reader import load_dataset
+from mmad.detector.cost import detector_cost
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 #: Packages whose version can change a result.
@@ -88,22 +90,50 @@ def _set_single_precision(conv: str, products: str) -> None:
         cudnn.allow_tf32, matmul.allow_tf32 = conv == "tf32", products == "tf32"
 
 
+#: Numbers of glibc's mallopt (malloc.h).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+
+
+def _allocate(values: Mapping[int, int]) -> bool:
+    """Ask glibc's allocator for ``values``; whether this process has it, and nobody set it by the environment."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return False
+    return all(mallopt(number, value) for number, value in values.items())
+
+
+def _keep_freed_memory() -> None:
+    """Let the next tensors have what was freed: else each of more than 32 MiB is mapped, zeroed and unmapped anew."""
+    _allocate({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1})
+
+
+def _return_freed_memory() -> None:
+    """Give the system what is free, and allocate as glibc does in a process that held large tensors before."""
+    if _allocate({_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 32 * 2**20, _M_TRIM_THRESHOLD: 64 * 2**20}):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextmanager
 def settings_restored() -> Iterator[None]:
-    """Leaves torch's kernels and threads afterwards as they were: another library of the process may rely on them."""
+    """Leaves torch's kernels and threads afterwards as they were: another library of the process may rely on them.
+
+    Memory that ``prepare_process`` let the process keep is given back.
+    """
     flags, threads = _Flags.now(), torch.get_num_threads()
     try:
         yield
     finally:
         flags.set()
         torch.set_num_threads(threads)
+        _return_freed_memory()
 
 
 def prepare_process(threads: int, seed: int, device: torch.device, *, tf32: bool = False) -> None:
     """Seed every generator, and say for every kernel how it computes, whatever the process did before.
 
-    On the CPU the number of threads is fixed and every kernel deterministic. On a GPU cuDNN is; the gradient of
-    RoIAlign and a few others add in the order in which the GPU's threads come, so that equal runs agree to about 1e-4.
+    On the CPU the number of threads is fixed, every kernel deterministic, and freed memory kept. On a GPU cuDNN is; the
+    gradient of RoIAlign and a few others add in the order in which the GPU's threads come, so that equal runs agree to
+    about 1e-4.
 
     Args:
         threads: of the CPU.
@@ -117,6 +147,7 @@ def prepare_process(threads: int, seed: int, device: torch.device, *, tf32: bool
     on_cpu, precision = device.type == "cpu", "tf32" if tf32 else "ieee"
     if on_cpu:
         torch.set_num_threads(threads)
+        _keep_freed_memory()
     _Flags(
         deterministic=on_cpu,  # on a GPU torchvision's RoIAlign would be one that is slow, and other kernels missing
         warn_only=False,
@@ -245,6 +276,27 @@ def require_device(mixed_precision: bool, device: torch.device, *, bf16: bool = 
         )
     if bf16 and not _computes_bf16(device):
         raise SpecError(f"bf16: {device} does not compute bfloat16", hint="set bf16 = false, or use a newer device")
+
+
+#: Multiply-adds an image below which bfloat16 makes a detector on a MobileNetV3 slower on a CPU (benchmarks/step.py).
+_BF16_MULTIPLY_ADDS = 1e9
+
+
+def require_gain(setup: ModelSetup, device: torch.device) -> None:
+    """Refuse to begin a run in bfloat16 on a CPU where a training step takes longer than in single precision.
+
+    Raises:
+        SpecError: a small detector on a MobileNetV3, whose depthwise convolutions have no fast kernel in bfloat16.
+    """
+    if not setup.bf16 or device.type != "cpu" or setup.image_backbone != "mobilenet_v3":
+        return
+    count = sum(detector_cost(setup).flops.values())
+    if count < _BF16_MULTIPLY_ADDS:
+        raise SpecError(
+            f"bf16: slower than single precision on a CPU for mobilenet_v3 with {count / 1e9:.2f} G multiply-adds an "
+            f"image (below {_BF16_MULTIPLY_ADDS / 1e9:g} G)",
+            hint="set bf16 = false, or train it on a GPU",
+        )
 
 
 def _computes_bf16(device: torch.device) -> bool:

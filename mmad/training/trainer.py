@@ -54,6 +54,7 @@ from mmad.training.device import (
     peak_memory,
     prepare_process,
     require_device,
+    require_gain,
     reset_peak_memory,
     settings_restored,
 )
@@ -248,6 +249,8 @@ class _Training:
         """Train from the first epoch that is not committed to the last."""
         warnings: list[str] = []
         resumed = self.state.resume(self.run, self.spec.key, warnings.append)
+        if resumed == Resumed():
+            require_gain(self.spec.setup, self.device)
         continuation = self._continuation() if resumed == Resumed() else None
         if continuation is not None:
             resumed = continuation.resumed

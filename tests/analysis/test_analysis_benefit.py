@@ -71,7 +71,7 @@ def test_one_that_is_not_is_named(image: float, permuted: float) -> None:
     assert not said.helps
     assert ("of CXR" in said.sentence) == (image < 0)
     assert ("of the mean of 3 permutations" in said.sentence) == (permuted < 0)
-    assert said.sentence.startswith("Not shown that clinical data help: true is not settled to be ahead of ")
+    assert said.sentence.startswith("Not shown that clinical data help: true is not shown to be ahead of ")
 
 
 def test_when_the_columns_were_measured_stands_beside_the_claim() -> None:
@@ -91,15 +91,15 @@ def test_fewer_than_three_permutations_claim_nothing() -> None:
     (said,) = benefits([_pair("CXR", "true", 0.1), *_permuted(0.1, 2)])
     assert not said.helps
     assert said.sentence == (
-        "Not shown that clinical data help: true is not settled to be ahead of 2 of 3 permutations "
-        "(+0.150 [+0.100, +0.200])."
+        "Not shown that clinical data help: true is not shown to be ahead of the mean of 3 permutations "
+        "(2 trained: +0.150 [+0.100, +0.200])."
     )
 
 
 def test_arms_of_one_permutation_count_once() -> None:
     (said,) = benefits([_pair("CXR", "true", 0.1), *_permuted(0.1, 3, permutations=1)])
     assert not said.helps
-    assert "not settled to be ahead of 1 of 3 permutations (" in said.sentence
+    assert "not shown to be ahead of the mean of 3 permutations (1 trained: " in said.sentence
 
 
 def test_nothing_is_said_without_both_controls_or_of_another_arm() -> None:

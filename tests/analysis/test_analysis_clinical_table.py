@@ -152,7 +152,7 @@ def test_arms_of_one_permutation_are_one_reference(dataset: DataSet, tmp_path: P
     means = [one.statistics.permutations for one in found if one.statistics and one.statistics.permutations]
     assert [one.references for one in means] == [1]
     (said,) = benefits(found)
-    assert (said.helps, "1 of 3 permutations" in said.sentence) == (False, True)
+    assert (said.helps, "3 permutations (1 trained: " in said.sentence) == (False, True)
 
 
 @pytest.mark.slow

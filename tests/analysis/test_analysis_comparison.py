@@ -415,7 +415,9 @@ def test_when_clinical_columns_were_measured_is_said_where_it_matters() -> None:
     columns = ((("lactate", "after"), ("age", "with")), (("sex", "unknown"),))
     marked = said(compared(3, use_clinical=True, columns=columns), known(SURE))
     assert "clinical_timing" in marked.reasons
-    assert marked.sentence.endswith("Clinical columns measured after the image: lactate; not known when measured: sex.")
+    assert marked.sentence.endswith(
+        "Clinical columns measured after the image: lactate. Clinical columns measured at an unknown time: sex."
+    )
     read = {"clinical_numeric": ["age"], "clinical_categorical": []}
     for changed in ({"use_clinical": False}, {"use_clinical": True, **read}):
         assert "clinical_timing" not in said(compared(3, columns=columns, **changed), known(SURE)).reasons

@@ -53,6 +53,20 @@ def test_an_arm_goes_on_after_its_plus_and_a_long_name_keeps_both_ends() -> None
     assert re.search(r"a_name\w*…\w*_all", drawn(40, rows=[[name, "CXR", "0", "e549d8634d25", "0.4989"]]))
 
 
+def test_columns_stand_closer_before_a_name_is_broken() -> None:
+    wide = len("plateau, patience 100CXR+Clinicalseede549d8634d25test AP") + 2
+    for gap in (3, 2, 1):
+        row = drawn(wide + 4 * gap).splitlines()[3]
+        assert row.rstrip() == " " + (" " * gap).join(
+            ["plateau, patience 10 ", "CXR+Clinical", "   0", "e549d8634d25", " 0.4989"]
+        )
+
+
+def test_a_word_that_fits_is_whole_whatever_stands_below_it() -> None:
+    rows = [["default\n3 seeds", "CXR+Clinical", "0", "e549d8634d25", "0.4989"]]
+    assert "default" in drawn(40, rows=rows)
+
+
 @pytest.mark.parametrize("wrap", [True, False])
 @given(
     names=st.lists(st.text("abc +/", min_size=1, max_size=40), min_size=1, max_size=4),

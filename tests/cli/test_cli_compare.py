@@ -72,9 +72,7 @@ def test_people_read_verdict_findings_agreement_and_studies(call_judged: Call) -
     assert (called.code, called.err) == (0, "")
     assert f"{CLINICAL} minus {CXR}: Not settled: CXR+Clinical differs from CXR by +" in called.out
     assert "Decide the number of seeds beforehand: " in called.out
-    assert (
-        " % of the spread lies between the 2 seeds; of these very networks, over patients alone, p is 0." in called.out
-    )
+    assert " % of the spread lies between the 2 seeds; for these networks alone, over patients, p is 0." in called.out
     (line,) = (
         x for x in call_judged("compare", f"{CXR}/1", f"{CLINICAL}/1").out.splitlines() if f"{CLINICAL}/1 minus " in x
     )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mmad.api.loading import load_with_data, on_data, resolve_data
+from mmad.base.errors import DataError
 from mmad.base.records import EpochRecord
 from mmad.config import ablation_file
 from mmad.config.ablation_file import read_source
@@ -238,6 +239,19 @@ def test_the_phantom_of_other_parameters_has_another_folder(tmp_path: Path) -> N
     assert drawn.source.fingerprint == resolve_data(None, phantom={"studies": 12, "image_size": 64}).source.fingerprint
 
 
+def test_a_folder_named_from_the_wrong_place_is_named_from_the_right_one(phantom: DataSet, tmp_path: Path) -> None:
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "own").symlink_to(phantom.root)
+    beside, right = Path("ablations"), 'write data = "../data/own"'
+    assert right in str(resolve_data(None, "data/own", beside=beside).note)
+    with pytest.raises(DataError, match=f"ablations/data/own: no such data set; .*{right}"):
+        resolve_data(None, "data/own", beside=beside, create=True)
+    found = resolve_data(None, "../data/own", beside=beside).dataset
+    assert found is not None
+    assert found.root == Path("data/own")
+
+
 def test_a_relative_data_folder_starts_from_the_file(phantom: DataSet, tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "set").symlink_to(phantom.root, target_is_directory=True)
@@ -278,7 +292,9 @@ def test_a_hypothesis_is_planned_before_training(call_mmad: Call, tmp_path: Path
     assert (
         "Goal: equivalence, CXR+Clinical against CXR in default; alpha 0.05, power 0.8, 12 seeds, 1 pair" in called.out
     )
-    assert "To show 0.1: seeds with 150 patients 7; patients with 12 seeds 65; power as planned 0.96" in called.out
+    assert (
+        "To show 0.1: seeds (with 150 patients): 7; patients (with 12 seeds): 65; power as planned: 0.96" in called.out
+    )
     (plain,) = json.loads(call_mmad("plan", "alike.toml", "--power", *stated, "--json").out)
     assert (plain["ablation"], plain["hypothesis"]["margin"]) == ("alike", 0.1)
     assert plain["smallest"]["value"] == pytest.approx(0.077, abs=0.001)

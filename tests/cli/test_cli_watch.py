@@ -42,7 +42,7 @@ def test_one_frame_as_plain_text(
     answer = mmad(capsys, monkeypatch, "watch", "--once", "--db", busy(tmp_path))
     assert (answer.code, answer.err) == (0, "")
     lines = [" ".join(line.split()) for line in answer.out.splitlines()]
-    assert "2 of 6 runs over" in lines[0]
+    assert "2 of 6 runs ended" in lines[0]
     assert "1 running, 1 failed, 3 queued" in lines[0]
     assert lines[2].startswith("seeds/patience 20/CXR/1 running 1/3 ███░░░░░░░ 0.500 0.500")
     assert f"{os.getpid()} cpu" in lines[2]
@@ -76,7 +76,7 @@ def test_without_a_terminal_frames_follow_until_all_is_done(
     database, _, _ = filled(tmp_path)
     answer = mmad(capsys, monkeypatch, "watch", "--until-done", "--db", database)
     assert (answer.code, answer.err) == (0, "")
-    assert "2 of 2 runs over, 1 failed" in answer.out
+    assert "2 of 2 runs ended, 1 failed" in answer.out
 
 
 def test_a_database_is_only_read(
@@ -153,12 +153,12 @@ def test_a_key_ends_it_and_the_terminal_is_given_back(tmp_path: Path, how: str) 
 def test_it_ends_with_the_queue_and_a_dumb_terminal_gets_lines(tmp_path: Path) -> None:
     database = busy(tmp_path)
     with terminal(database, "--interval", "0.2", "--until-done", term="dumb") as shown:
-        shown.until("2 of 6 runs over")
+        shown.until("2 of 6 runs ended")
         with Store.open(database) as store:
             keys = [run.key for run in store.run_records()]
             store.take_away(keys)
             for key in keys:
                 store.end_free(key, "finished")
         assert shown.end() == 0
-    assert "6 of 6 runs over" in shown.text
+    assert "6 of 6 runs ended" in shown.text
     assert "\x1b[" not in shown.text

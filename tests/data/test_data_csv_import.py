@@ -182,7 +182,9 @@ def test_mistakes_in_what_was_asked(src: Path, tmp_path: Path) -> None:
         import_csv(src, out, labels=["Left lungs"])
     with pytest.raises(DataError, match=r"nowhere: no such folder"):
         import_csv(tmp_path / "nowhere", out)
-    with pytest.raises(DataError, match=r"no.csv: file missing"):
+    with pytest.raises(
+        DataError, match=r"no.csv: file missing; name the table with --boxes: the folder has 'boxes.csv'"
+    ):
         import_csv(src, out, layout=CsvLayout(boxes="no.csv"))
     out.mkdir()
     (out / "something").touch()

@@ -164,7 +164,7 @@ def test_published_rows_stand_beside_the_same_checkpoint_and_the_better_testing_
 def test_an_ablation_that_was_never_started_names_the_command(store: Store) -> None:
     with pytest.raises(ReportError, match="no ablation 'mdf_net'") as caught:
         paper_table(store)
-    assert caught.value.hint == "train it with `mmad ablate ablations/mdf_net.toml`"
+    assert caught.value.hint == "the published table is repeated by `mmad ablate ablations/mdf_net.toml`"
 
 
 def test_two_protocols_are_never_in_one_table(store: Store, dataset: DataSet) -> None:

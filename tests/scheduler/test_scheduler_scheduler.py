@@ -53,7 +53,7 @@ def test_every_run_is_trained_to_its_end(bench: MakeBench) -> None:
     assert lines[0] == "3 runs to train on CPU, 2 cores, 2 runs at once"
     assert sum("epoch 3/3" in line for line in lines) == 3
     assert sum(": finished, final val AP 0.100 (" in line for line in lines) == 3  # in whatever order
-    assert lines[-1].endswith(" (3 of 3 over)")
+    assert lines[-1].endswith(" (3 of 3 ended)")
     with Store.open(three.database, read_only=True) as store:
         assert [record.epoch for record in store.epoch_records(three.keys[0])] == [1, 2, 3]
         assert store.parameter_counts(three.keys[0])[0].count == 7

@@ -47,7 +47,7 @@ def test_plain_lines_tell_start_epoch_and_end() -> None:
         "default · CXR · seed 0: starting on cpu, resumes after epoch 1 of 4",
         "default · CXR · seed 0: epoch 2/4, loss 1.500, val loss 1.250, val AP 0.100, best 0.200, 2.0 s, "
         "all done in 8 s",
-        "default · CXR · seed 0: finished, best val AP 0.250 (1 of 2 over)",
+        "default · CXR · seed 0: finished, best val AP 0.250 (1 of 2 ended)",
     ]
     assert errors.getvalue() == ""
 
@@ -123,7 +123,7 @@ def test_the_table_shows_every_column_of_a_run() -> None:
     row = next(line for line in text.splitlines() if line.startswith("default"))
     assert " ".join(row.split()) == "default CXR 0 training 2/4 █████░░░░░ 1.500 0.100 0.200 2 min 30 s"
     assert "later [bold]" in text
-    assert "0 of 2 runs over" in text
+    assert "0 of 2 runs ended" in text
     assert "to go" in text
 
 
@@ -143,7 +143,7 @@ def test_nothing_is_drawn_before_the_runs_are_known() -> None:
     console = Console(file=out, width=80, force_terminal=True, color_system=None)
     with LiveView(out, console):
         pass
-    assert "runs over" not in out.getvalue()
+    assert "runs ended" not in out.getvalue()
 
 
 def test_an_interrupted_run_counts_what_it_did_and_a_failed_one_is_over() -> None:

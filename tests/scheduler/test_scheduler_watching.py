@@ -72,7 +72,7 @@ def test_a_wide_frame_tells_everything() -> None:
     use = MachineUse((GPU,), {"key patience 10": WorkerUse(98.5, 3 * 2**28, GPU)})
     look = Snapshot(queue(running(), running("patience 20"), queued=4, failed=1, finished=3), use, NOON)
     lines = drawn(look, 160)
-    assert lines[0].endswith("4 of 10 runs over, about 26 min 40 s to go, 2 running, 1 failed, 4 queued")
+    assert lines[0].endswith("4 of 10 runs ended, about 26 min 40 s to go, 2 running, 1 failed, 4 queued")
     assert " ".join(lines[1].split()) == "run status epoch val AP best ETA owner device CPU RAM GPU"
     assert " ".join(lines[2].split()) == (
         "patience/patience 10/CXR/0 running 3/10 ███░░░░░░░ 0.125 0.250 6 min 40 s cedar 4711 cuda:0 98 % 768 MiB "
@@ -166,7 +166,7 @@ def test_a_long_look_is_followed_by_a_long_rest(monkeypatch: pytest.MonkeyPatch)
 def test_columns_of_nothing_are_absent() -> None:
     bare = running(device=None, val_ap=None, best_val_ap=None, owner=None, alive=False, seconds_left=None)
     lines = drawn(Snapshot(queue(bare), MachineUse(), NOON), 200)
-    assert lines[0].endswith("0 of 1 run over, no process trains, 1 running")
+    assert lines[0].endswith("0 of 1 run ended, no process trains, 1 running")
     assert lines[1].split() == ["run", "status", "epoch"]
     assert lines[2].split()[-3:] == ["gone", "3/10", "███░░░░░░░"]
     silent = drawn(Snapshot(queue(replace(bare, silent_since=NOON)), MachineUse(), NOON), 200)
@@ -181,7 +181,7 @@ def test_statuses_of_other_versions_show_as_themselves() -> None:
 
 def test_an_empty_database_and_a_finished_one() -> None:
     assert drawn(Snapshot(queue(), MachineUse(), NOON), 80) == ["no run yet: queue some with mmad ablate FILE"]
-    assert drawn(Snapshot(queue(finished=2), MachineUse(), NOON), 80) == ["2 of 2 runs over"]
+    assert drawn(Snapshot(queue(finished=2), MachineUse(), NOON), 80) == ["2 of 2 runs ended"]
 
 
 def test_ascii_terminals_get_ascii_bars() -> None:

@@ -119,6 +119,27 @@ def test_a_gpu_is_described_by_model_uuid_and_versions(monkeypatch: pytest.Monke
     assert "driver" not in describe_environment(torch.device("cpu"), 1, 0).versions
 
 
+def test_the_cpu_keeps_freed_memory_until_settings_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+    libc = SimpleNamespace(mallopt=lambda *two: asked.append(two) or 1, malloc_trim=lambda pad: asked.append((pad,)))
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: libc)
+    monkeypatch.setattr(device.sys, "platform", "linux")
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
+    with settings_restored():
+        prepare_process(1, 0, torch.device("cuda"))
+        assert not asked
+        prepare_process(1, 0, torch.device("cpu"))
+        assert asked == [(-4, 0), (-1, -1)]  # M_MMAP_MAX, M_TRIM_THRESHOLD
+        asked.clear()
+    assert asked == [(-4, 65536), (-3, 2**25), (-1, 2**26), (0,)]
+    asked.clear()
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")  # a user's own choice stays
+    with settings_restored():
+        prepare_process(1, 0, torch.device("cpu"))
+    assert not asked
+
+
 def test_the_layout_of_weights_follows_the_setup_else_what_is_faster_on_the_device() -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     for side, fpn, place, faster in (

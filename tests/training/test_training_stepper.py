@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.optim import SGD
 
 from mmad.base.errors import SpecError
-from mmad.training.device import Precision, require_device
+from mmad.config.setup import ModelSetup
+from mmad.training.device import Precision, require_device, require_gain
 from mmad.training.loop import Stepper
 
 CPU = torch.device("cpu")
@@ -154,3 +155,17 @@ def test_bfloat16_is_computed_without_a_scaler_and_refused_where_it_would_be_slo
         else:
             with pytest.raises(SpecError, match="bf16: cpu does not compute bfloat16; set bf16 = false"):
                 require_device(False, CPU, bf16=True)
+
+
+def test_bfloat16_is_refused_on_a_cpu_where_the_network_is_slower_in_it() -> None:
+    small = {"backbone": "mobilenet_v3", "bf16": True}
+    with pytest.raises(SpecError) as refused:
+        require_gain(ModelSetup(**small), CPU)
+    assert str(refused.value) == (
+        "bf16: slower than single precision on a CPU for mobilenet_v3 with 0.10 G multiply-adds an image (below 1 G); "
+        "set bf16 = false, or train it on a GPU"
+    )
+    for faster in (small | {"use_clinical": True}, small | {"use_mask": True}, {"backbone": "custom2", "bf16": True}):
+        require_gain(ModelSetup(**faster), CPU)
+    require_gain(ModelSetup(**small), torch.device("cuda"))
+    require_gain(ModelSetup(), CPU)

@@ -211,6 +211,11 @@ def _read_tables(src: Path, layout: CsvLayout) -> Tables:
         subjects = boxes
     elif not boxes.is_file() and layout.boxes == CsvLayout.boxes and layout.subjects != CsvLayout.subjects:
         boxes = subjects
+    for path, option in ((subjects, "--subjects"), (boxes, "--boxes")):
+        if not path.is_file():
+            there = ", ".join(sorted(shown(other.name) for other in src.glob("*.csv"))[:5])
+            hint = f"name the table with {option}" + (f": the folder has {there}" if there else "")
+            raise DataError("file missing", where=path, hint=hint)
     if subjects != boxes:
         return Tables(read_table(subjects), read_table(boxes), one=False)
     return one_table(read_table(subjects), layout)
@@ -303,10 +308,10 @@ def _box_format(sides: Sequence[str], layout: CsvLayout, where: str, report: Imp
 def _used(subjects: Table, layout: CsvLayout, tables: Tables, patient: str | None, sized: bool) -> dict[str, str]:
     """Columns of the table of subjects that are something else than a clinical column → what."""
     columns = subjects.frame.columns.tolist()
-    used = {layout.image: "the image", layout.split: "the split"}
+    used = dict.fromkeys(("study", "patient", "width", "height"), "a name that every data set has of its own")
+    used |= {layout.image: "the image", layout.split: "the split"}
     if patient is not None and patient != layout.image:
         used[patient] = "the patient"
-    used |= dict.fromkeys(("study", "patient", "width", "height"), "a name that every data set has of its own")
     if sized:
         used |= dict.fromkeys(_size_columns(columns, tables, layout) or (), "the image's size")
     if tables.one:
