@@ -724,10 +724,8 @@ class Comparison:
             return ""
         count = plural(len(found), "reader")
         signs, verdicts = sum(bool(one.sign_holds) for one in found), sum(one.verdict_holds for one in found)
-        return (
-            f"The sign of the difference is the same under {signs} of {count}, the verdict ({self.verdict}) under "
-            f"{verdicts}."
-        )
+        said = "" if self.verdict == "no verdict" else f", the verdict ({self.verdict}) under {verdicts}"
+        return f"The sign of the difference is the same under {signs} of {count}{said}."
 
     @functools.cached_property
     def by_checkpoint(self) -> dict[CheckpointKind, float]:

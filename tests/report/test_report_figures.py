@@ -237,6 +237,12 @@ def test_the_forest_has_a_row_for_each_setting_with_interval_and_other_checkpoin
     asked = replace(wide, by_reader=(*readers, nothing))
     told = reader_verdicts_table([(replace(first, statistics=asked), asked)])
     assert "Difference [80 %]" in [name.text for name in told.grid.heads]
+    line = "The sign of the difference is the same under 1 of 3 readers, the verdict (higher) under 1."
+    assert replace(first, statistics=asked).readers_line == line
+    unsaid = replace(asked, difference=None)
+    assert replace(first, statistics=unsaid).readers_line == line.replace(
+        "1 of 3 readers, the verdict (higher) under 1", "0 of 3 readers"
+    )
     assert told.frame["ap_difference_level"].tolist()[0] == 0.8
     assert told.frame["sign_holds"].tolist() == [True, None, None]
     assert told.frame["verdict_holds"].tolist() == [True, False, False]
