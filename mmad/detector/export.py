@@ -29,9 +29,11 @@ def export_network(model: MultimodalRCNN, numbers: int, categories: int) -> Expo
 
     The program takes one grey image, uint8 (1, 1, S, S), and, of a detector with ``use_clinical``, float32
     (1, ``numbers``) and int64 (1, ``categories``); it gives boxes (P, findings, 4) in pixels of the image and class
-    logits (P, 1 + findings), the background first. Of proposals that are not there all four sides are 0.
+    logits (P, 1 + findings), the background first. Of proposals that are not there all four sides are 0. Weights are
+    row after row, whatever the layout of ``model``: a file keeps no other without a warning of torch's.
     """
     fixed = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    fixed = fixed.to(memory_format=torch.contiguous_format)
     fixed.rpn.__class__ = _FixedProposals
     fixed.roi_heads.__class__ = _UnsuppressedHeads
     side = model.setup.image_size

@@ -13,6 +13,7 @@ from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
 from mmad.detector import build_detector
 from mmad.detector.export import export_network
+from mmad.training.device import in_layout
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
-        {"backbone": "custom2"},
+        {"backbone": "custom2", "channels_last": True},
         {"backbone": "resnet18", "using_fpn": True, "use_clinical": True, "fusion": "film"},
         {"backbone": "custom2", "use_clinical": True, "fusion": "late", "use_mask": True},
         {"backbone": "custom2", "use_clinical": True, "fusion": "cross_attention", "gradient_checkpointing": True},
@@ -36,6 +37,7 @@ def test_suppressed_boxes_of_the_program_are_the_detector_s(fields: dict[str, An
         model.roi_heads.box_predictor.cls_score.weight.mul_(20)  # else no score is far from another
     numbers, categories = len(DOCUMENTED_COLUMNS.numeric), len(DOCUMENTED_COLUMNS.categorical)
     numbers *= 2 if setup.missing_indicators else 1
+    model = in_layout(model, setup.channels_last is True)
     torch.export.save(export_network(model, numbers, categories), tmp_path / "network.pt2")
     program = torch.export.load(tmp_path / "network.pt2").module()
     for seed in range(3):
