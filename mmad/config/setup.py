@@ -505,7 +505,7 @@ class ModelSetup(BaseModel):
     channels_last: Annotated[bool | None, BeforeValidator(_none_word), affects("training", "speed"), Later(None)] = (
         Field(
             None,
-            description="Keep the channels of a cell side by side in memory, which rounds otherwise; none does where it is faster: on a CPU, with one image map, from 128 px on.",
+            description="Keep the channels of a cell side by side in memory, which rounds otherwise; none does where it is faster: on a CPU, with one image map, from 128 px on, without backbone or fusion of your own.",
         )
     )
     tf32: Annotated[bool, affects("training", "speed"), Later(False)] = Field(

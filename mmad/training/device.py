@@ -28,6 +28,7 @@ from mmad.base.errors import DataError, SpecError
 from mmad.base.formatting import short_key
 from mmad.base.paths import command_line
 from mmad.base.records import EnvironmentRecord
+from mmad.config.part_words import is_own
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet, samples
@@ -212,11 +213,13 @@ _CHANNELS_LAST_SIDE = 128
 def channels_last(setup: ModelSetup, device: torch.device) -> bool:
     """Whether a run that begins on ``device`` keeps the channels of a cell side by side: by its setup, else if faster.
 
+    A part of the user's own that reads maps may rely on rows, as ``view`` does, so that with one it is asked for alone.
     Once begun it keeps its layout on every device, for another one rounds otherwise: see ``begun_layout``.
     """
     if setup.channels_last is not None:
         return setup.channels_last
-    return device.type == "cpu" and setup.image_size >= _CHANNELS_LAST_SIDE and not setup.has_pyramid
+    own = is_own(setup.backbone) or is_own(setup.fusion)
+    return device.type == "cpu" and setup.image_size >= _CHANNELS_LAST_SIDE and not setup.has_pyramid and not own
 
 
 def in_layout(model: ModuleT, last: bool) -> ModuleT:

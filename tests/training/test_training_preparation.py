@@ -148,6 +148,8 @@ def test_the_layout_of_weights_follows_the_setup_else_what_is_faster_on_the_devi
         for asked, last in ((None, faster), (True, True), (False, False)):
             setup = ModelSetup(backbone="resnet18", image_size=side, using_fpn=fpn, channels_last=asked)
             assert channels_last(setup, place) is last
+    for own in ({"backbone": {"use": "mine:Body"}}, {"use_clinical": True, "fusion": {"use": "mine:Fusion"}}):
+        assert channels_last(ModelSetup(**own), cpu) is False, "it may rely on rows"
     for last in (True, False):
         conv = in_layout(nn.Conv2d(3, 4, 3), last)
         assert layout_facts(conv) == ({"channels_last": True} if last else {})
