@@ -23,9 +23,9 @@ COLUMN = (
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, page: str) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, drawn_page: str) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
-    path.write_text(page, "utf-8")
+    path.write_text(drawn_page, "utf-8")
     return path
 
 
