@@ -63,18 +63,19 @@ def bounds(
     *,
     sign: bool = False,
     digits: int = 3,
-    seeds: int | None = None,
+    over: str = "",
     limits: bool = True,
 ) -> str:
     """``[0.512, 0.701]``; empty without an interval, ``n/a (2 seeds)`` where it holds every possible value.
 
     Args:
+        over: what the figure is a mean of, such as ``2 seeds``.
         limits: whether the figure is a share of 0 to 1, or with ``sign`` a difference of two.
     """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     if limits and high >= 1 and low <= (-1 if sign else 0):
-        return f"n/a ({seeds} seeds)" if seeds is not None and seeds > 1 else "n/a"
+        return f"n/a ({over})" if over else "n/a"
     form = signed if sign else decimal
     return f"[{form(low, digits)}, {form(high, digits)}]"
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from mmad.base.formatting import DASH, bounds, clip, decimal, duration, level_words, p_value, signed, whole
+from mmad.base.formatting import DASH, bounds, clip, decimal, duration, level_words, p_value, plural, signed, whole
 from mmad.evaluation.intervals import LEAST_PATIENTS
 from mmad.evaluation.resampling import LEVEL
 
@@ -133,6 +133,12 @@ class Grid:
             else:
                 found.append((head, 1))
         return found
+
+
+def _over(row: Mapping[str, Any]) -> str:
+    """What the figures of a row are means of: its folds where it has them, else its seeds; empty for one run."""
+    counts = ((row.get("folds_done"), "fold"), (row.get("seeds"), "seed"))
+    return next((plural(count, noun) for count, noun in counts if isinstance(count, int) and count > 1), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,7 +269,7 @@ class ReportTable:
         text, within = display(value, one.kind, one.digits), ""
         if text != DASH:
             sign, limits = one.kind == "difference", one.kind != "number"
-            within = bounds(low, high, sign=sign, digits=one.digits, seeds=row.get("seeds"), limits=limits)
+            within = bounds(low, high, sign=sign, digits=one.digits, over=_over(row), limits=limits)
             people = row.get(one.patients) if one.patients else None
             few = isinstance(people, int) and people < LEAST_PATIENTS
             within = within or (f"too few patients ({people})" if few else "")

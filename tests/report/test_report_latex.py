@@ -90,6 +90,9 @@ def test_a_figure_and_its_interval_have_columns_of_their_own_and_groups_a_headin
     assert r"Setting & CXR & 95 \% interval & Diff. & 95 \% interval \\" in source
     assert r"a\_b & 0.500 $\pm$ 0.010 & {[}0.400, 0.600] & +0.100 & {[}$-$0.100, +0.200] \\" in source
     assert r"c & -- &  & +0.100 & n/a (2 seeds) \\" in source
+    folded = [(*rows[1], 3), (*rows[0], 0)]
+    source = as_latex(ReportTable.of("t", "Title", [*columns, Column("folds_done", "")], folded, shown=shown))
+    assert r"c & -- &  & +0.100 & n/a (3 folds) \\" in source
 
 
 def balanced(source: str) -> bool:

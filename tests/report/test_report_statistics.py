@@ -79,10 +79,10 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
         assert stats.difference is not None
         for measure in ("ap", "ar"):
             for value in (getattr(stats.reference.estimate, measure), getattr(stats.other.estimate, measure)):
-                shown = f"{decimal(value.value)} {bounds(value.low, value.high, seeds=2)}"
+                shown = f"{decimal(value.value)} {bounds(value.low, value.high, over='2 seeds')}"
                 assert all(shown in re.sub(r" ± [0-9.]+", "", text) for text in (page, markdown))
             value = getattr(stats.difference, measure)
-            shown = f"{signed(value.value)} {bounds(value.low, value.high, sign=True, seeds=2)}"
+            shown = f"{signed(value.value)} {bounds(value.low, value.high, sign=True, over='2 seeds')}"
             assert all(shown in re.sub(r" ± [0-9.]+", "", text) for text in (page, markdown))
         for text in (page, markdown):
             assert sentences[setting] in text
