@@ -63,8 +63,7 @@ def _register_reflacx(data: typer.Typer) -> None:
         ],
         out: OutOption,
         mimic_iv: Annotated[
-            Path | None,
-            typer.Option("--mimic-iv", metavar="DIR", help="MIMIC-IV 1.x or 2.x, with hosp/ or core/."),
+            Path | None, typer.Option("--mimic-iv", metavar="DIR", help="MIMIC-IV 1.x or 2.x, with hosp/ or core/.")
         ] = None,
         mimic_iv_ed: Annotated[
             Path | None, typer.Option("--mimic-iv-ed", metavar="DIR", help="MIMIC-IV-ED 1.0 or 2.x, with ed/.")
@@ -89,8 +88,7 @@ def _register_reflacx(data: typer.Typer) -> None:
             int, typer.Option("--split-seed", metavar="N", help="Shuffles the rows of --split documented.")
         ] = 0,
         labels: Annotated[
-            str | None,
-            typer.Option("--labels", metavar="A,B", help="Findings, in order; default: the log's five."),
+            str | None, typer.Option("--labels", metavar="A,B", help="Findings, in order; default: the log's five.")
         ] = None,
         phases: Annotated[
             str, typer.Option("--phases", metavar="1,2,3", help="Phases of REFLACX to take readings from.")
@@ -202,34 +200,23 @@ def _json(built: Built) -> dict[str, Any]:
 
 NumericOption = Annotated[
     str | None,
-    typer.Option(
-        "--numeric", metavar="A,B", help="Columns of numbers; default: chosen by name and content.", show_default=False
-    ),
+    typer.Option("--numeric", metavar="A,B", help="Columns of numbers; default: chosen by name and content."),
 ]
 CategoricalOption = Annotated[
     str | None,
-    typer.Option(
-        "--categorical",
-        metavar="A,B",
-        help="Columns of words; default: chosen by name and content.",
-        show_default=False,
-    ),
+    typer.Option("--categorical", metavar="A,B", help="Columns of words; default: chosen by name and content."),
 ]
-IgnoreOption = Annotated[
-    str | None, typer.Option("--ignore", metavar="A,B", help="Columns to leave out.", show_default=False)
-]
+IgnoreOption = Annotated[str | None, typer.Option("--ignore", metavar="A,B", help="Columns to leave out.")]
 BoxSizeOption = Annotated[
     str | None,
     typer.Option(
         "--box-size",
         metavar="stated|file",
         help="Whose pixels the boxes are in, where the size that is stated is not the file's: scaled, or as they are.",
-        show_default=False,
     ),
 ]
 UnitOption = Annotated[
-    list[str] | None,
-    typer.Option("--unit", metavar="COLUMN=UNIT", help="Unit of a column; may be repeated.", show_default=False),
+    list[str] | None, typer.Option("--unit", metavar="COLUMN=UNIT", help="Unit of a column; may be repeated.")
 ]
 BitsOption = Annotated[
     int | None,
@@ -237,12 +224,10 @@ BitsOption = Annotated[
         "--bits",
         metavar="N",
         help="Bits that images of more than 8 use, such as 12; default: those of the highest value of all.",
-        show_default=False,
     ),
 ]
 LabelOption = Annotated[
-    list[str] | None,
-    typer.Option("--label", metavar="NAME", help="Keep only this label; may be repeated, in order."),
+    list[str] | None, typer.Option("--label", metavar="NAME", help="Keep only this label; may be repeated, in order.")
 ]
 DicomHeaderOption = Annotated[
     bool, typer.Option("--dicom-header", help="Take age and sex from DICOM headers where no table has them.")
@@ -267,7 +252,6 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 "--no-finding",
                 metavar="NAME",
                 help="Label of rows which say that nothing was found; may be repeated. No finding is one anyway.",
-                show_default=False,
             ),
         ] = None,
         name: Annotated[str | None, typer.Option("--name", help="Name; default: the folder's.")] = None,
@@ -299,7 +283,6 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 metavar="xyxy|xywh|cxcywh|relative-…",
                 help="What the four columns are: corners; corner, width, height; centre, width, height; relative-xyxy, "
                 "relative-xywh, relative-cxcywh: shares of the image. Default: what their names say.",
-                show_default=False,
             ),
         ] = None,
         box_size: BoxSizeOption = None,
@@ -439,7 +422,7 @@ def _register_import_coco(importing: typer.Typer) -> None:
         images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder below which the images are.")],
         out: OutOption,
         clinical: Annotated[
-            Path | None, typer.Option("--clinical", metavar="CSV", help="Table of clinical values.", show_default=False)
+            Path | None, typer.Option("--clinical", metavar="CSV", help="Table of clinical values.")
         ] = None,
         on: Annotated[
             str | None,
@@ -447,16 +430,13 @@ def _register_import_coco(importing: typer.Typer) -> None:
                 "--on",
                 metavar="COLUMN",
                 help="Column of --clinical that names the image: its file name, with or without ending, or its id.",
-                show_default=False,
             ),
         ] = None,
         patient_column: Annotated[
-            str | None,
-            typer.Option("--patient-column", help="Column of --clinical with the patient's id.", show_default=False),
+            str | None, typer.Option("--patient-column", help="Column of --clinical with the patient's id.")
         ] = None,
         split_column: Annotated[
-            str | None,
-            typer.Option("--split-column", help="Column of --clinical with train, val or test.", show_default=False),
+            str | None, typer.Option("--split-column", help="Column of --clinical with train, val or test.")
         ] = None,
         numeric: NumericOption = None,
         categorical: CategoricalOption = None,
@@ -549,8 +529,7 @@ def _import_lines(made: CocoImport) -> list[str]:
 
 FixOption = Annotated[bool, typer.Option("--fix", help="Write a repaired copy to --out; DIR stays as it is.")]
 NewOption = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="NEW", help="With --fix: folder to make; must not hold anything yet."),
+    Path | None, typer.Option("--out", metavar="NEW", help="With --fix: folder to make; must not hold anything yet.")
 ]
 
 
@@ -662,10 +641,7 @@ def _register_phantom(data: typer.Typer) -> None:
         size: Annotated[
             str | None,
             typer.Option(
-                "--size",
-                metavar="WIDTHxHEIGHT",
-                help="Of an image, where it is not square, such as 2544x3056.",
-                show_default=False,
+                "--size", metavar="WIDTHxHEIGHT", help="Of an image, where it is not square, such as 2544x3056."
             ),
         ] = None,
     ) -> None:
