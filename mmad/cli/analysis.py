@@ -304,11 +304,6 @@ def _print_details(out: Console, comparison: Comparison) -> None:
         print_table(out, studies_table(same))
 
 
-def _register_compare(app: typer.Typer) -> None:
-    """Adds ``mmad compare`` to ``app``."""
-    app.command("compare", help=COMPARE_HELP)(compare)
-
-
 # ``mmad eval``: kept checkpoints with intervals, at score thresholds, under any protocol.
 
 
@@ -572,11 +567,6 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         print_table(out, tables.coco_table(runs, across="_run").without("_run"))
 
 
-def _register_eval(app: typer.Typer) -> None:
-    """Adds ``mmad eval`` to ``app``."""
-    app.command("eval", help=HELP)(evaluate)
-
-
 # ``mmad controls``: what a run's AP loses without a clinical column, the right record, the image.
 
 
@@ -715,13 +705,8 @@ def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | Non
         print_table(console(), made.without("_run"), f"{target.name}: {protocol_line(target)}. {made.note}")
 
 
-def _register_controls(app: typer.Typer) -> None:
-    """Adds ``mmad controls`` to ``app``."""
-    app.command("controls", help=CONTROLS_HELP)(controls)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    _register_compare(app)
-    _register_eval(app)
-    _register_controls(app)
+    app.command("compare", help=COMPARE_HELP)(compare)
+    app.command("eval", help=HELP)(evaluate)
+    app.command("controls", help=CONTROLS_HELP)(controls)
