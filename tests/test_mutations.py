@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from mmad.api.loading import load_with_data, read_anew
 from mmad.base.errors import MmadError
-from mmad.config.fields import idle_because
+from mmad.config.field_effects import idle_because
 from mmad.config.protocol import Fold
 from mmad.config.runs import Ablation, RunSpec
 from mmad.data.dataset import samples

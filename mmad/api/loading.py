@@ -167,7 +167,7 @@ def _require_samples(modes: set[str], dataset: DataSet) -> None:
 
 def _require_fit(setup: ModelSetup, dataset: DataSet, file: Path) -> None:
     """Refuse a setup whose clinical branch does not fit the data set's columns."""
-    from mmad.config.checks import require_fit
+    from mmad.config.setup_checks import require_fit
 
     columns = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
     try:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
+    from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.analysis.input_controls import Control
-    from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.config.protocol import Overlap
     from mmad.report.tables import EvaluatedRun
     from mmad.store.lookup import FoundRun
@@ -172,9 +172,9 @@ def compare(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.json import plain_comparisons
-    from mmad.analysis.metrics import AgreementOptions
-    from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.cached_statistics import AgreementOptions
+    from mmad.analysis.evaluation_json import plain_comparisons
+    from mmad.analysis.evaluation_target import DetectionStore
     from mmad.analysis.verdicts import compare_ablation, compare_arms
     from mmad.config.protocol import Overlap
     from mmad.store.lookup import is_ablation
@@ -244,7 +244,6 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         pooled_words,
         spread_words,
     )
-    from mmad.report.table_writers import print_table
     from mmad.report.tables import (
         external_pairs_table,
         interactions_table,
@@ -252,6 +251,7 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         pairs_table,
         reader_verdicts_table,
     )
+    from mmad.report.writers.tables import print_table
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
     briefly = [(_brief(one), found) for one, found in known]
@@ -292,8 +292,8 @@ def _brief(one: Comparison) -> Comparison:
 
 
 def _print_details(out: Console, comparison: Comparison) -> None:
-    from mmad.report.table_writers import print_table
     from mmad.report.tables import agreement_table, pair_findings_table, studies_table
+    from mmad.report.writers.tables import print_table
 
     known = comparison.statistics
     if known is None or known.difference is None or (same := known.agreement) is None:
@@ -380,10 +380,10 @@ def evaluate(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    from mmad.analysis.cached_statistics import has_masks
+    from mmad.analysis.evaluation_json import plain_evaluation
+    from mmad.analysis.evaluation_target import DetectionStore, ensemble_note, ensemble_of, evaluation_target
     from mmad.analysis.external import outside_target
-    from mmad.analysis.json import plain_evaluation
-    from mmad.analysis.metrics import has_masks
-    from mmad.analysis.targets import DetectionStore, ensemble_note, ensemble_of, evaluation_target
     from mmad.evaluation.operating_points import check_scores
 
     scores = numbers("--score-thresholds", score_thresholds)
@@ -518,7 +518,7 @@ def _evaluated(target: EvaluationTarget, name: str, **found: Any) -> EvaluatedRu
 
 def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation], per_class: bool) -> None:
     from mmad.report import tables
-    from mmad.report.table_writers import print_table
+    from mmad.report.writers.tables import print_table
 
     size = group[0].measured
     words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
@@ -619,6 +619,8 @@ def controls(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    from mmad.analysis.evaluation_json import plain_controls
+    from mmad.analysis.evaluation_target import DetectionStore, evaluation_target
     from mmad.analysis.input_controls import (
         alteration_words,
         controls_of,
@@ -626,10 +628,8 @@ def controls(
         missing_alterations,
         unclinical,
     )
-    from mmad.analysis.json import plain_controls
-    from mmad.analysis.targets import DetectionStore, evaluation_target
-    from mmad.report.table_writers import print_table
     from mmad.report.tables import controls_table, missing_by_arm, missingness_table
+    from mmad.report.writers.tables import print_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
     if table:
@@ -684,10 +684,10 @@ def controls(
 
 def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:
     from mmad.analysis.clinical_table import table_auroc
-    from mmad.analysis.json import plain_clinical_table
-    from mmad.analysis.targets import DetectionStore, evaluation_target
-    from mmad.report.table_writers import print_table
+    from mmad.analysis.evaluation_json import plain_clinical_table
+    from mmad.analysis.evaluation_target import DetectionStore, evaluation_target
     from mmad.report.tables import clinical_table
+    from mmad.report.writers.tables import print_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
     detections = DetectionStore(data)

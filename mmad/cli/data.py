@@ -14,10 +14,11 @@ from mmad.cli.output import console, print_json, progress_bar
 from mmad.data.phantom import IMAGE_SIZE, STUDIES
 
 if TYPE_CHECKING:
+    from mmad.data.acquisition import Acquired
     from mmad.data.audit.findings import Audit, AuditIssue
     from mmad.data.audit.fix import Fixed
     from mmad.data.dataset import DataSet
-    from mmad.data.flow import Acquired, Excluded
+    from mmad.data.exclusions import Excluded
     from mmad.data.importers.coco import CocoImport
     from mmad.data.importers.common import ImportReport
     from mmad.data.importers.reflacx.build import Built
@@ -587,7 +588,7 @@ def import_described(
 
 def _import_described(src: Path, description: Path, out: Path, label: list[str] | None) -> None:
     from mmad.data.importers.common import ImportReport
-    from mmad.data.importers.published import import_published, read_published_set
+    from mmad.data.importers.published.importer import import_published, read_published_set
 
     said = ImportReport()
     of = read_published_set(description)

@@ -85,7 +85,7 @@ def diff(
     "params": [{"module": …, "documented": …, "counted": …, "equal": true}]}; measured and counted are null
     where the run has no such thing.
     """
-    from mmad.base.json import to_json_value
+    from mmad.base.json_values import to_json_value
     from mmad.experiment_log.checks import compare_entry
     from mmad.store.lookup import run_detail
 
@@ -218,7 +218,7 @@ def export(
 
     --json prints {"path": FILE, "ablations": n, "runs": n}.
     """
-    from mmad.analysis.frames import load_frame
+    from mmad.analysis.report_frame import load_frame
     from mmad.base.errors import SpecError
     from mmad.base.files import write_atomically
     from mmad.base.formatting import plural

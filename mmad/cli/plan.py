@@ -437,7 +437,7 @@ def _time(row: PlannedMember) -> str:
 
 
 def _notes(plan: Plan) -> list[str]:
-    from mmad.config.checks import map_sides, network_warnings
+    from mmad.config.setup_checks import map_sides, network_warnings
 
     notes = [] if plan.data.note is None else [plan.data.note]
     setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}
@@ -493,7 +493,7 @@ _RENEWED = {
 
 def _idle_notes(rows: Iterable[PlannedMember]) -> list[str]:
     """One line for each field in which members of one run differ, because it is idle there."""
-    from mmad.config.fields import idle_because
+    from mmad.config.field_effects import idle_because
 
     sharing: dict[str, list[RunSpec]] = {}
     for row in rows:

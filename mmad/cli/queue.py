@@ -62,7 +62,7 @@ def status(
     one, val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
     mmad ablate then resumes the run.
     """
-    from mmad.store.json import status_json
+    from mmad.store.run_json import status_json
     from mmad.store.run_status import run_name
 
     with open_store(db, read_only=True) as store:

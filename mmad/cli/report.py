@@ -21,7 +21,7 @@ from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from mmad.base.errors import MmadError
-    from mmad.report.build import Report
+    from mmad.report.write_report import Report
     from mmad.store.store import Store
 
 
@@ -279,7 +279,7 @@ def _open(written: Report) -> None:
 
 def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     """The three files beside the report; intervals that are computed for them are cached in the database."""
-    from mmad.report.build import write_paper
+    from mmad.report.write_report import write_paper
 
     folder = out if out.is_dir() else out.parent
     with open_store(db) as store:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from mmad.analysis.folds import ArmOverFolds
+    from mmad.analysis.arm_folds import ArmOverFolds
     from mmad.base.records import EnvironmentRecord, EpochRecord
     from mmad.store.lookup import MemberSummary, RunDetail
     from mmad.store.notes import Notes
@@ -69,9 +69,9 @@ def runs(
     ] = MOST_ROWS,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import summary_json, unasked_json
     from mmad.store.lookup import epochs_asked, find_runs, is_ablation, member_summaries, named_ablation, unasked_runs
     from mmad.store.notes import read_notes
+    from mmad.store.run_json import summary_json, unasked_json
 
     with open_store(db, read_only=True) as store:
         if name is not None and ablation is None and is_ablation(store, name):
@@ -126,7 +126,7 @@ def _arms(summaries: list[MemberSummary]) -> list[ArmOverFolds]:
     """The arms that are cross-validated; without any nothing is imported for them."""
     if all(one.run.protocol.get("fold") is None for one in summaries):
         return []
-    from mmad.analysis.folds import arms_over_folds
+    from mmad.analysis.arm_folds import arms_over_folds
 
     return arms_over_folds(summaries)
 
@@ -197,9 +197,9 @@ def show(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import detail_json
     from mmad.store.lookup import find_runs, is_ablation, member_summaries, run_detail
     from mmad.store.notes import read_notes
+    from mmad.store.run_json import detail_json
 
     with open_store(db, read_only=True) as store:
         several = is_ablation(store, run)

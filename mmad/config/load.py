@@ -27,13 +27,13 @@ from mmad.config.ablation_file import (
     split_fields,
     toml_value,
 )
-from mmad.config.checks import problems, unsupported
-from mmad.config.fields import Effect
+from mmad.config.field_effects import Effect
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, Fold, TrainingProtocol
 from mmad.config.runs import NO_DATA, VARIANT, Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.config.setup_checks import problems, unsupported
 from mmad.config.tuning import Tuning
 from mmad.config.weights import is_file, weights_file
 

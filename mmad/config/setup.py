@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mmad.config.checks import problems
-from mmad.config.fields import ALWAYS, Effect, Later, affecting, affects, unless, when
-from mmad.config.part_words import STRIDES, part_name
+from mmad.config.field_effects import ALWAYS, Effect, Later, affecting, affects, unless, when
+from mmad.config.named_parts import STRIDES, part_name
+from mmad.config.setup_checks import problems
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]

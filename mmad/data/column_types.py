@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from mmad.base.clock import now
 from mmad.base.errors import DataError
 from mmad.config.messages import no_such, one_of, shown
+from mmad.data.acquisition import SHIFTED
 from mmad.data.dataset import CategoricalColumn, NumericColumn
-from mmad.data.flow import SHIFTED
 from mmad.data.quantities import plausible_range, quantity_of, sentinels
 from mmad.data.spellings import spelled_alike
 

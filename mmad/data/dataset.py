@@ -29,7 +29,8 @@ from mmad.base.paths import cache_folder
 from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
 from mmad.config.messages import no_such, one_of
 from mmad.config.protocol import Fold
-from mmad.data.flow import NOT_KNOWN, Acquisition, Excluded
+from mmad.data.acquisition import NOT_KNOWN, Acquisition
+from mmad.data.exclusions import Excluded
 from mmad.data.folds import folded
 from mmad.data.pixels import RULE, is_changed
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mmad.base.errors import DataError
 from mmad.base.records import SPLITS
 from mmad.config.messages import no_such, one_of
+from mmad.data.acquisition import ACQUIRED, ACQUISITION, SHIFTED, Acquisition
 from mmad.data.column_types import parse
 from mmad.data.dataset import (
     BOXES,
@@ -32,7 +33,7 @@ from mmad.data.dataset import (
     NumericColumn,
     Study,
 )
-from mmad.data.flow import ACQUIRED, ACQUISITION, EXCLUDED, EXCLUDED_COUNTS, SHIFTED, Acquisition, Excluded
+from mmad.data.exclusions import EXCLUDED, EXCLUDED_COUNTS, Excluded
 from mmad.data.pixels import MOST_BITS
 from mmad.data.tables import Problem, Refuse, open_table, raise_first
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmad.base.records import ClinicalColumns
-from mmad.config.checks import number_count, require_room
+from mmad.config.setup_checks import number_count, require_room
 
 CLINICAL_IMAGE = 3  # channels of a clinical image, as the second image network reads them
 

@@ -27,9 +27,9 @@ from mmad.analysis.comparison import (
 )
 from mmad.base.formatting import bounds, clip, decimal, level_words, moment, plural, short_key
 from mmad.base.paths import file_stem
-from mmad.config.part_words import is_own, part_name
+from mmad.config.named_parts import is_own, part_name
 from mmad.config.setup import ModelSetup
-from mmad.data.flow import in_source
+from mmad.data.exclusions import in_source
 from mmad.data.folds import PARTS
 from mmad.evaluation.differences import DRAWS
 from mmad.evaluation.intervals import LEAST_PATIENTS
@@ -37,9 +37,9 @@ from mmad.evaluation.operating_points import FROC_RATES
 from mmad.evaluation.readers import ANY_READER, OTHERS, ReaderFigures
 from mmad.evaluation.resampling import LEVEL, RESAMPLES, Interval
 from mmad.report.cohort import Flow, cohort_key
-from mmad.report.model import AblationSection, ReportModel
+from mmad.report.sections import AblationSection, ReportModel
 from mmad.report.table_model import Column, ReportTable, Row, Shown
-from mmad.report.table_writers import as_markdown, escape
+from mmad.report.writers.tables import as_markdown, escape
 
 # What was published.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmad.base.errors import StoreError
-from mmad.base.json import finite
+from mmad.base.json_values import finite
 from mmad.base.records import (
     CheckpointKind,
     CheckpointRecord,

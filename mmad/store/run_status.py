@@ -17,11 +17,11 @@ from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast,
 from mmad.base.clock import now
 from mmad.base.formatting import short_key
 from mmad.base.records import HELD, MemberRecord, Status
+from mmad.store.checked_columns import Whole
 from mmad.store.claims import LEASE, OWNER, Owner, owner_of, queued_rows
 from mmad.store.lookup import member_path
 from mmad.store.run_rows import key_chunks, member_record
 from mmad.store.schema import ablations, environments, evaluations, members, metric_names, run_epochs, run_metrics, runs
-from mmad.store.values import Whole
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 #: Statuses of runs that wait, and of runs that are over; all others are held by somebody.

@@ -28,7 +28,7 @@ from mmad.base.errors import DataError, SpecError
 from mmad.base.formatting import short_key
 from mmad.base.paths import command_line
 from mmad.base.records import EnvironmentRecord
-from mmad.config.part_words import is_own
+from mmad.config.named_parts import is_own
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet, samples

@@ -12,7 +12,6 @@ import store_samples as samples
 from mmad.base.errors import StoreError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.store.claims import Owner
-from mmad.store.json import detail_json, status_json, summary_json
 from mmad.store.lookup import (
     CheckpointFigures,
     epoch_row,
@@ -25,6 +24,7 @@ from mmad.store.lookup import (
     run_detail,
 )
 from mmad.store.notes import Notes
+from mmad.store.run_json import detail_json, status_json, summary_json
 from mmad.store.run_status import STATUSES, one_line
 from mmad.store.store import Store
 

@@ -20,7 +20,7 @@ from mmad.data.audit.run import audit_folder
 from mmad.data.audit.table_checks import repeated
 from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
-from mmad.data.flow import Excluded
+from mmad.data.exclusions import Excluded
 from mmad.data.reader import slivers, without_area
 from mmad.data.writer import BoxRow, StudyRow, new_folder, write_tables
 

@@ -31,6 +31,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
+from mmad.data.acquisition import ACQUIRED, NOT_KNOWN, Acquisition
 from mmad.data.column_types import ClinicalCells, ColumnChoice, LabelMasks, choose_columns, number_text
 from mmad.data.dataset import (
     MEASURED,
@@ -43,7 +44,7 @@ from mmad.data.dataset import (
     read_split,
     split_by_patient,
 )
-from mmad.data.flow import ACQUIRED, NOT_KNOWN, Acquisition, Excluded
+from mmad.data.exclusions import Excluded
 from mmad.data.importers.common import (
     WITHOUT_PATIENT,
     ImportReport,

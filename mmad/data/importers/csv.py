@@ -18,7 +18,7 @@ from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, known_word, parse
 from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
-from mmad.data.flow import Excluded
+from mmad.data.exclusions import Excluded
 from mmad.data.importers.common import (
     WITHOUT_PATIENT,
     ImportReport,

@@ -24,9 +24,9 @@ from mmad.config.protocol import EvaluationProtocol, Fold, Overlap, Proposals, w
 from mmad.data.dataset import DataSet, samples
 from mmad.data.external import OutsideData
 from mmad.data.reader import load_dataset
+from mmad.evaluation.cross_validation import pooled
 from mmad.evaluation.detections_file import read_detections
 from mmad.evaluation.ensembles import IOU, fused
-from mmad.evaluation.folds import pooled
 from mmad.evaluation.masks import Outline
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.readers import on_studies

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmad.base.errors import SpecError
 from mmad.base.records import LOSS_COMPONENTS, ClinicalColumns
-from mmad.config.part_words import PARTS, STRIDES, TIMM, is_own, part_arguments, part_name, part_problems
+from mmad.config.named_parts import PARTS, STRIDES, TIMM, is_own, part_arguments, part_name, part_problems
 
 if TYPE_CHECKING:
     from mmad.config.setup import ModelSetup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 from mmad.base.records import MemberRecord, RunRecord
 from mmad.store.lookup import MemberResults, MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
 from mmad.store.notes import Notes
