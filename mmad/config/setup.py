@@ -93,7 +93,7 @@ class ModelSetup(BaseModel):
     )
     dataset_mode: Annotated[Literal["normal", "unified", "full"], affects("training", "evaluation", "speed")] = Field(
         "unified",
-        description="A sample is a reading (normal), an image (unified), or a reading without clinical data (full).",
+        description="A sample: a reading (normal), an image (unified), or a reading without clinical data (full).",
     )
     era: Annotated[Era | None, BeforeValidator(_none_word), affects("architecture", "training", idle=NO_ERA)] = Field(
         None,
@@ -116,7 +116,7 @@ class ModelSetup(BaseModel):
     )
     image_input: Annotated[Literal["xray", "training_mean"], affects("training", "evaluation"), Later("xray")] = Field(
         "xray",
-        description="What the image branch sees; the mean image of the training split leaves the clinical values alone.",
+        description="What the image branch sees; training_mean: every study has the training split's mean image.",
     )
     backbone_out_channels: Annotated[int, affects("architecture", "training", idle=when(has_pyramid=True))] = Field(
         16,
@@ -132,7 +132,7 @@ class ModelSetup(BaseModel):
         None,
         ge=0,
         le=5,
-        description="With FPN: how many of the ResNet's five parts train, from the last; none: 3, or 5 from scratch.",
+        description="With FPN: how many of the ResNet's five parts train, the last first; none: 3, or 5 from scratch.",
         json_schema_extra=unit("layers"),
     )
     frozen_norm: Annotated[bool, affects("architecture", "training", "speed", idle=(when(has_pyramid=False), SWIN))] = (
@@ -173,7 +173,7 @@ class ModelSetup(BaseModel):
         affects("training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=()))),
     ] = Field(
         "standardised",
-        description="Numbers standardised by the training split, by all splits (the log's later code, normalise_clinical_num), or raw (the log); a missing one takes the mean.",
+        description="Numbers standardised by the training split, by all splits (the log's later code), or raw (the log); a missing one takes the mean.",
     )
     clinical_missing_indicators: Annotated[
         bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, TOKENS, when(clinical_numeric=())))
@@ -191,7 +191,7 @@ class ModelSetup(BaseModel):
         Later("era"),
     ] = Field(
         "era",
-        description='How the clinical values join the image: the documented forms (era), a published one, or { use = "MODULE:CLASS", … } of your own (docs/parts.md).',
+        description="How the clinical values join the image: the documented forms (era), a published one, or a class of your own.",
     )
     clinical_encoder: Annotated[
         Literal["vector", "tokens"] | OwnPart | None,
@@ -207,7 +207,7 @@ class ModelSetup(BaseModel):
         Later("true"),
     ] = Field(
         "true",
-        description="Whose record is read: the patient's own, another's of the same split (missing values move along), a constant one, or of the own one what is missing alone.",
+        description="Whose record is read: the patient's own, another's of the same split (missing values move along), a constant one, or the own one's gaps alone.",
     )
     clinical_permutation: Annotated[
         int,
@@ -218,7 +218,7 @@ class ModelSetup(BaseModel):
         0.0,
         ge=0,
         lt=1,
-        description="Chance that a value is left out in a training step, drawn anew per study, column and epoch.",
+        description="Chance that a value is left out in training, drawn per study, column and epoch.",
     )
     clinical_dropout_of: Annotated[
         Literal["value", "record"],
@@ -275,7 +275,7 @@ class ModelSetup(BaseModel):
         Later(True),
     ] = Field(
         True,
-        description="Era A without FPN: expansion and encoder end in ReLU and dropout, as in the log until early May 2022; false: in BatchNorm, as from 19 May.",
+        description="Era A without FPN: expansion and encoder end in ReLU and dropout; false: in BatchNorm, as in the log from 19 May 2022.",
     )
     clinical_idle_network: Annotated[
         bool,
@@ -283,7 +283,7 @@ class ModelSetup(BaseModel):
         Later(True),
     ] = Field(
         True,
-        description="Era C with spatialise_clinical = false: build and count the second image network that nothing reads, as the log did until 25 May 2022.",
+        description="Era C with spatialise_clinical = false: build the second image network that nothing reads, as the log did until 25 May 2022.",
     )
     fuse_conv_channels: Annotated[
         int, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C, when(fuse_layers={0, 1})))
@@ -330,7 +330,7 @@ class ModelSetup(BaseModel):
         Literal["convs", "repeat"], affects("architecture", "training", idle=(*NO_ERA, NOT_SPATIALISED))
     ] = Field(
         "convs",
-        description="Era C: expand the vector to an image that a second network reads, or repeat it at every cell after a linear layer per map.",
+        description="Era C: expand the vector to an image for a second network, or repeat it at every cell after a linear layer per map.",
     )
     pre_spatialised_layer: Annotated[
         Literal[False] | Annotated[int, Field(ge=1, le=64)],
@@ -338,7 +338,7 @@ class ModelSetup(BaseModel):
         affects("architecture", "training", idle=(*NO_ERA, NOT_SPATIALISED)),
     ] = Field(
         False,
-        description="Era C: stages of linear layer, BatchNorm and LeakyReLU, and a linear layer, before the vector is spread out and joined to the RoIs.",
+        description="Era C: so many stages of linear layer, BatchNorm and LeakyReLU, and a linear layer, before the vector is used.",
         json_schema_extra=unit("layers"),
     )
     add_clinical_to_roi_heads: Annotated[bool, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C))] = Field(
@@ -386,14 +386,14 @@ class ModelSetup(BaseModel):
         2000,
         ge=1,
         le=100_000,
-        description="Anchors per level that the RPN keeps before suppression, in training.",
+        description="Anchors per level kept before suppression, in training.",
         json_schema_extra=unit("proposals"),
     )
     rpn_pre_nms_top_n_test: Annotated[int, affects("evaluation", "speed")] = Field(
         1000,
         ge=1,
         le=100_000,
-        description="Anchors per level that the RPN keeps before suppression, in evaluation.",
+        description="Anchors per level kept before suppression, in evaluation.",
         json_schema_extra=unit("proposals"),
     )
     rpn_post_nms_top_n_train: Annotated[int, affects("training", "speed")] = Field(
@@ -516,7 +516,7 @@ class ModelSetup(BaseModel):
     channels_last: Annotated[bool | None, BeforeValidator(_none_word), affects("training", "speed"), Later(None)] = (
         Field(
             None,
-            description="Keep the channels of a cell side by side in memory, which rounds otherwise; none does where it is faster: on a CPU, with one image map, from 128 px on, without backbone or fusion of your own.",
+            description="Keep the channels of a cell side by side in memory: rounds otherwise; none: on a CPU, with one image map, from 128 px on, without backbone or fusion of your own.",
         )
     )
     tf32: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
@@ -525,33 +525,33 @@ class ModelSetup(BaseModel):
     )
     bf16: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,
-        description="bfloat16 (8 bits of mantissa) where it is safe; needs a device that computes it.",
+        description="bfloat16 (8 bits of mantissa) where it is safe, on a device that has it.",
     )
     gpus_per_run: Annotated[int, affects("training", "speed"), Later(1)] = Field(
         1,
         ge=1,
         le=64,
-        description="GPUs of one machine, or processes on the CPU, over which each batch is spread.",
+        description="GPUs of one machine, or processes on the CPU, that share each batch.",
     )
     sync_batch_norm: Annotated[bool, affects("training", "speed", idle=when(gpus_per_run=1)), Later(False)] = Field(
         False, description="BatchNorm sees the whole batch, not each GPU its share; on GPUs alone."
     )
     gradient_checkpointing: Annotated[bool, affects("speed"), Later(False)] = Field(
         False,
-        description="Compute the image network's blocks again for their gradients: less memory, more time, equal results.",
+        description="Compute the image network's blocks again in the backward pass: less memory, more time, equal results.",
     )
     ema_decay: Annotated[float | None, affects("training", "evaluation", "speed"), Later(None)] = Field(
         None,
         gt=0,
         lt=1,
-        description="Evaluate and keep an exponential moving average of the weights, of this decay per step.",
+        description="Evaluate and keep an exponential moving average of the weights, with this decay per step.",
     )
     warmup_epochs: Annotated[
         int, affects("training", idle=(when(lr_scheduler=None), when(lr_scheduler="CosineAnnealingLR")))
     ] = Field(
         0,
         ge=0,
-        description="The scheduler rests before this epoch (no ramp, as in the log).",
+        description="The scheduler starts after these epochs (no ramp, as in the log).",
         json_schema_extra=unit("epochs"),
     )
     lr_scheduler: Annotated[
@@ -563,7 +563,7 @@ class ModelSetup(BaseModel):
         Literal["val_loss", "val_loss_last_20", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
     ] = Field(
         "val_loss",
-        description="What ReduceLROnPlateau watches: the validation loss, its plain mean over the last 20 batches (the log from May 2022), AP, or the AP of the epoch before (the log until then).",
+        description="What ReduceLROnPlateau watches: validation loss, that of the last 20 batches (the log from May 2022), AP, or the AP of the epoch before (the log until then).",
     )
     reduceLROnPlateau_factor: Annotated[
         float, affects("training", idle=(NO_PLATEAU, when(reduceLROnPlateau_full_stop=True)))
@@ -585,7 +585,7 @@ class ModelSetup(BaseModel):
     cosine_ramp_epochs: Annotated[int, affects("training", idle=NO_COSINE), Later(0)] = Field(
         0,
         ge=0,
-        description="Epochs in which the rate rises in equal steps to lr, before it falls to the end of the run.",
+        description="Epochs in which the rate first rises to lr in equal steps.",
         json_schema_extra=unit("epochs"),
     )
     cosine_last_factor: Annotated[float, affects("training", idle=NO_COSINE), Later(0.0)] = Field(
@@ -596,7 +596,7 @@ class ModelSetup(BaseModel):
     )
     learned_loss_weights: Annotated[bool, affects("training")] = Field(
         False,
-        description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²) (Kendall et al., arXiv:1705.07115).",
+        description="Learn weights w: the sum of 0.5/w² · loss + log(1 + w²) (Kendall et al., arXiv:1705.07115).",
     )
     augmentation: Annotated[OwnPart | None, affects("training", "speed"), Later(None)] = Field(
         None,
@@ -606,7 +606,7 @@ class ModelSetup(BaseModel):
         0.5,
         ge=0,
         le=1,
-        description="Chance of flipping a training image left to right, which swaps the heart's side.",
+        description="Chance of mirroring a training image, which swaps the heart's side.",
     )
     augment_scale: Annotated[float, affects("training"), Later(0.0)] = Field(
         0.0, ge=0, lt=1, description="Largest share by which a training image grows or shrinks."
