@@ -83,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ablation_of(folder: Path, name: str, source: DataSource) -> Ablation:
-    ablation = load_ablation(folder / f"{name}.toml", data=source)
+    ablation = load_ablation(folder / f"{name}.toml").on(source)
     change = CHANGED.get(name, lambda member: member)
     return replace(ablation, members=tuple(change(m) if m.arm == "Other" else m for m in ablation.members))
 
