@@ -28,7 +28,8 @@ from mmad.data.samples import samples
 from mmad.report import write_report as report_module
 from mmad.report.paper import paper_table
 from mmad.report.writers.html import table_page
-from mmad.report.writers.tables import as_csv, as_latex
+from mmad.report.writers.latex import as_latex
+from mmad.report.writers.tables import as_csv
 from mmad.scheduler.jobs import Summary
 from mmad.store.store import Store
 
