@@ -99,7 +99,7 @@ TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 @pytest.mark.parametrize(("seeds", "near"), [(3, 0.0011), (5, 0.0011), (10, 0.0028)])
 def test_the_tutorial_prints_the_interval_of_its_seeds(seeds: int, near: float) -> None:
-    """From the differences that the page prints seed by seed; patients add a little to the spread of ten seeds alone."""
+    """From the differences that the page prints seed by seed; patients add a little to the spread of ten seeds."""
     text = TUTORIAL.read_text("utf-8")
     ((listed, last),) = re.findall(r"By seed the clinical arm is ahead by ([−\d., \n]+)\s+and (\d\.\d+)\.", text)
     each = [float(word.replace("−", "-")) for word in re.findall(r"−?\d\.\d+", listed)] + [float(last)]
