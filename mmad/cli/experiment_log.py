@@ -178,7 +178,7 @@ def import_(
 
     Setups (constructor, commented-out, repr), parameter counts, checkpoints, headings with figures, loss weights,
     tables and remarks are read in any order; lines that are not understood are listed with their numbers.
-    The same file again takes its own place.
+    Importing the same file again replaces the log.
 
     --json prints {"log": NAME, "state": "new", "path": …, "sha256": …, "lines": …, "entries": […], "unread": […],
     …}: every entry as it was read.

@@ -30,7 +30,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
 SMOKE_DATABASE = "db/smoke.sqlite"
 PHANTOM, SMOKE_DATA = Path("data/phantom"), Path("data/smoke")
 #: What a plan says where no run like its own was recorded.
-_UNTIMED = "none like"
+_UNTIMED = "time unknown"
 
 
 def call(*words: str) -> int:

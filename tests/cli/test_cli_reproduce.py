@@ -29,7 +29,7 @@ class Calls:
         self.lines.append(" ".join(words).replace(f"{ABLATIONS}/", ""))
         if words[0] == "plan":
             print("a table")
-            print("12 members: about 3 h" if self.tried else "none like them yet")
+            print("12 members: about 3 h" if self.tried else "time unknown: no such run has been recorded")
         if words[0] == "ablate":
             self.tried = True
             return self.code
