@@ -45,10 +45,10 @@ def rows(bench: Bench, number: int = 0) -> list[int]:
     ("line", "said"),
     [
         (None, "--template: is needed; as in --template 'ssh gpu1 {quoted}'"),
-        ("ssh gpu1", "--template: 'ssh gpu1' hands out no {command}; as in --template 'ssh gpu1 {quoted}'"),
+        ("ssh gpu1", "--template: 'ssh gpu1' has no {command} or {quoted}; as in --template 'ssh gpu1 {quoted}'"),
         (
             "sh {program}",
-            "--template: {program} is nothing that is filled in; use {command}, {quoted}, {key} or {gpus}, and",
+            "--template: {program} is not a placeholder; use {command}, {quoted}, {key} or {gpus}, and",
         ),
         ("sh -c {", "--template: 'sh -c {': "),
         ("sh -c '{command}", "Unterminated quoted string; try it in a shell"),

@@ -58,12 +58,12 @@ def check_template(template: str | None) -> str:
     strange = [name for name in names if name not in _NAMES]
     if strange:
         raise MmadError(
-            f"{{{strange[0]}}} is nothing that is filled in",
+            f"{{{strange[0]}}} is not a placeholder",
             where="--template",
             hint="use {command}, {quoted}, {key} or {gpus}, and {{ and }} for braces of the shell",
         )
     if "command" not in names and "quoted" not in names:
-        raise MmadError(f"{template!r} hands out no {{command}}", where="--template", hint=hint)
+        raise MmadError(f"{template!r} has no {{command}} or {{quoted}}", where="--template", hint=hint)
     line = _filled(template, "true", "0" * 64)
     checked = subprocess.run(["/bin/sh", "-n", "-c", line], capture_output=True, text=True, check=False)
     if checked.returncode:
