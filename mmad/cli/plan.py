@@ -89,7 +89,6 @@ def plan(
             "--trials",
             metavar="PATH|URL",
             help="A database of short runs (steps_per_epoch), from which the time of new kinds of runs is estimated.",
-            show_default=False,
         ),
     ] = None,
     params: Annotated[bool, typer.Option("--params", help="Add parameter counts (loads torch).")] = False,
@@ -99,7 +98,6 @@ def plan(
             "--why",
             metavar="RUN|MEMBER",
             help="Say what differs from the nearest finished run: of a key, or ablation/setting/arm[/seed].",
-            show_default=False,
         ),
     ] = None,
     power: Annotated[
@@ -114,32 +112,18 @@ def plan(
             "--pilot",
             metavar="ABLATION",
             help="With --power: whose finished pairs show how much seeds and patients vary; default: the file's own.",
-            show_default=False,
         ),
     ] = None,
     seed_sd: Annotated[
         float | None,
-        typer.Option(
-            "--seed-sd",
-            metavar="AP",
-            help="With --power: standard deviation of the difference over seeds.",
-            show_default=False,
-        ),
+        typer.Option("--seed-sd", metavar="AP", help="With --power: standard deviation of the difference over seeds."),
     ] = None,
     patient_error: Annotated[
         float | None,
-        typer.Option(
-            "--patient-error",
-            metavar="AP",
-            help="With --power: its standard error over --patients.",
-            show_default=False,
-        ),
+        typer.Option("--patient-error", metavar="AP", help="With --power: its standard error over --patients."),
     ] = None,
     patients: Annotated[
-        int | None,
-        typer.Option(
-            "--patients", metavar="N", help="With --power: planned number of test patients.", show_default=False
-        ),
+        int | None, typer.Option("--patients", metavar="N", help="With --power: planned number of test patients.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
