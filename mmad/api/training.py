@@ -66,7 +66,7 @@ def train(
         tensorboard: write TensorBoard event files beside the log.
         address: the Ray cluster (``HOST:PORT``); None for the one this machine is a node of.
         slurm: options of sbatch as ``key=value`` words.
-        template: the line of a shell that ``command`` hands runs out with, such as ``ssh gpu1 {quoted}``.
+        template: the shell command that ``command`` hands runs out with, such as ``ssh gpu1 {quoted}``.
         jobs: how many of these lines at once.
         show: show progress on standard output: a live table on a terminal, else a line per event.
 

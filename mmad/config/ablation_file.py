@@ -708,7 +708,7 @@ def _unknown_hint(key: KeyPath) -> str:
     best = nearest(word, valid)
     if best is None and (elsewhere := nearest(word, place)) is not None:
         return f"did you mean {elsewhere}? (it belongs in {place[elsewhere]})"
-    return f"did you mean {best}?" if best else did_you_mean(word, valid)
+    return f"did you mean {best}?" if best else did_you_mean(word, valid, "mmad schema")
 
 
 # From the text to its parts, every value checked by itself.
@@ -838,7 +838,7 @@ def parse_override(word: str) -> Layer:
     field = ALIASES.get(field, field)
     known = [*_FIELDS, *ALIASES, "seeds", *FOLD_FIELDS]
     if field not in known:
-        raise SpecError(f"{field}: unknown field", where=where, hint=did_you_mean(field, known))
+        raise SpecError(f"{field}: unknown field", where=where, hint=did_you_mean(field, known, "mmad schema"))
     candidates: list[Any] = [text]
     try:
         document = tomllib.loads(f"value = {text}")
@@ -956,7 +956,7 @@ def _inferred(values: dict[str, Any], source: SourceFile, key: KeyPath) -> tuple
     names = values.pop("inferred", ())
     for position, name in enumerate(names):
         if ALIASES.get(name, name) not in _FIELDS:
-            raise source.error(key, f"{name!r} is no field", did_you_mean(name, _FIELDS))
+            raise source.error(key, f"{name!r} is no field", did_you_mean(name, _FIELDS, "mmad schema"))
         if name in names[:position]:
             raise source.error(key, f"{name!r} is listed twice", "leave one of them out")
     return tuple(ALIASES.get(name, name) for name in names)
