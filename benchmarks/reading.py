@@ -20,10 +20,10 @@ from watching import ablation, epoch
 
 from mmad.base.records import Metric
 from mmad.store import schema
+from mmad.store.checked_columns import Json
 from mmad.store.measurements import read_epochs
 from mmad.store.run_rows import read_ablations, read_runs
 from mmad.store.store import Store
-from mmad.store.values import Json
 
 
 def unchecked(table: Table) -> Table:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from mmad.analysis.comparison import Comparison
-from mmad.analysis.targets import DetectionStore
+from mmad.analysis.evaluation_target import DetectionStore
 from mmad.analysis.verdicts import finished_pairs
 from mmad.base.records import CheckpointRecord, Detections, EvaluationRecord, GroundTruth
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol

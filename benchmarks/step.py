@@ -23,7 +23,7 @@ from torch import nn
 
 from mmad.base.paths import shipped_ablations
 from mmad.base.records import DOCUMENTED_COLUMNS
-from mmad.config.part_words import PARTS
+from mmad.config.named_parts import PARTS
 from mmad.config.setup import ModelSetup
 from mmad.detector import CLEAN, MultimodalRCNN, RoiMode, build_detector
 from mmad.training.device import (

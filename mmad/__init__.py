@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mmad.data.phantom.generate import make_phantom as make_phantom
     from mmad.data.reader import load_dataset as load_dataset
     from mmad.detector.build import build_detector as build_detector
-    from mmad.report.build import Report as Report
+    from mmad.report.write_report import Report as Report
     from mmad.scheduler.jobs import Summary as Summary
     from mmad.store.store import Store as Store
 
@@ -69,7 +69,7 @@ _HOMES = {
     "MmadError": "mmad.base.errors",
     "ModelSetup": "mmad.config.setup",
     "Predictions": "mmad.api.prediction",
-    "Report": "mmad.report.build",
+    "Report": "mmad.report.write_report",
     "Store": "mmad.store.store",
     "Summary": "mmad.scheduler.jobs",
 }

@@ -205,10 +205,10 @@ def _unsynced() -> Iterator[None]:
 def _no_helpers() -> Iterator[None]:
     """Let reports of this process draw and count by themselves: the other cores have tests of their own."""
     from mmad.analysis import prefetch
-    from mmad.report import rendering
+    from mmad.report import figure_renderer
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (prefetch, rendering):
+        for module in (prefetch, figure_renderer):
             patch.setattr(module, "usable_cores", lambda: 1)
         yield
 
@@ -260,9 +260,9 @@ def _compiled_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Draw a figure that many tests show once, for all their processes."""
-    from mmad.report import rendering
+    from mmad.report import figure_renderer
 
-    base, draw = tmp_path_factory.getbasetemp(), rendering._draw
+    base, draw = tmp_path_factory.getbasetemp(), figure_renderer._draw
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def once(task: Any) -> Any:
@@ -274,7 +274,7 @@ def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         return pickle.loads(drawing.read_bytes())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rendering, "_draw", once)
+        patch.setattr(figure_renderer, "_draw", once)
         yield
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 import numpy as np
 from numpy.typing import NDArray
 
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 from mmad.base.records import AnalysisRecord
 from mmad.store.measurements import analysis_key
 from mmad.store.store import Store

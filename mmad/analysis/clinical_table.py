@@ -12,8 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from mmad.analysis.metrics import cached_result
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under, on_validation
+from mmad.analysis.cached_statistics import cached_result
+from mmad.analysis.evaluation_target import (
+    DetectionStore,
+    EvaluationOptions,
+    EvaluationTarget,
+    matched_under,
+    on_validation,
+)
 from mmad.base.errors import EvaluationError
 from mmad.base.records import ClinicalColumns, Detections
 from mmad.data.clinical import ClinicalEncoder

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, by_fold, fold_of, protocol_of, setting_of
+from mmad.analysis.evaluation_target import (
+    EvaluationOptions,
+    EvaluationTarget,
+    by_fold,
+    fold_of,
+    protocol_of,
+    setting_of,
+)
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.formatting import (
     DASH,

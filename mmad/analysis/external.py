@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mmad.analysis.cache import read_cached
+from mmad.analysis.cached_statistics import Diagnosis, diagnosis_of, estimate_of
 from mmad.analysis.comparison import MeasuredRun
-from mmad.analysis.metrics import Diagnosis, diagnosis_of, estimate_of
-from mmad.analysis.targets import DetectionStore, EvaluationTarget, on_outside
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, on_outside
 from mmad.base.errors import DataError, MmadError
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 from mmad.base.records import AnalysisRecord
 from mmad.config.ablation_file import ExternalTable
 from mmad.config.setup import ModelSetup

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mmad.analysis.cache import cached, read_cached
-from mmad.analysis.subgroups import columns_of, levels_digest
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
+from mmad.analysis.run_subgroups import columns_of, levels_digest
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import decimal
 from mmad.base.records import AnalysisRecord, Detections
 from mmad.config.messages import no_such
+from mmad.data.acquisition import ACQUISITION
 from mmad.data.clinical import Mechanism
-from mmad.data.flow import ACQUISITION
 from mmad.evaluation.agreement import Drop, drop
 from mmad.evaluation.detections_file import version_of
 from mmad.evaluation.matching import Matched

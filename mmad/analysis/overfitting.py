@@ -23,7 +23,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from mmad.analysis.frames import RunFrame
+from mmad.analysis.report_frame import RunFrame
 from mmad.base.formatting import MINUS
 from mmad.base.records import Split
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from scipy.special import chdtri  # type: ignore[import-untyped]
 
-from mmad.analysis.targets import DetectionStore
+from mmad.analysis.evaluation_target import DetectionStore
 from mmad.analysis.verdicts import compare_ablation
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 from mmad.config.hypothesis import Hypothesis
 from mmad.evaluation.differences import EFFECTS, Goal, power_of, provable, seeds_for
 from mmad.store.store import Store

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from mmad.analysis.cache import cached_together
+from mmad.analysis.cached_statistics import pair_statistics, run_statistics
 from mmad.analysis.comparison import Comparison
-from mmad.analysis.metrics import pair_statistics, run_statistics
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.cores import usable_cores
 from mmad.base.errors import MmadError
 from mmad.base.records import CheckpointKind, MemberRecord

@@ -12,6 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmad.analysis.cache import cached_together
+from mmad.analysis.cached_statistics import (
+    AgreementOptions,
+    Diagnosis,
+    MaskFigures,
+    Profile,
+    agreement_of,
+    folded_sample_of,
+    over_each_fold,
+    pair_statistics,
+    run_statistics,
+    sample_of,
+)
 from mmad.analysis.clinical_table import late_fusion
 from mmad.analysis.comparison import (
     ComparedRun,
@@ -27,36 +39,7 @@ from mmad.analysis.comparison import (
     registered_of,
     trials_of,
 )
-from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
-from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
-from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
-from mmad.analysis.metrics import (
-    AgreementOptions,
-    Diagnosis,
-    MaskFigures,
-    Profile,
-    agreement_of,
-    folded_sample_of,
-    over_each_fold,
-    pair_statistics,
-    run_statistics,
-    sample_of,
-)
-from mmad.analysis.prefetch import PrefetchTask, pair_task, prefetching, run_task
-from mmad.analysis.readers import KIND as READERS
-from mmad.analysis.readers import PAIR_KIND as READER_DIFFERENCES
-from mmad.analysis.readers import PairReaders, RunReaders, cached_compared_readers, cached_readers, compared_readers
-from mmad.analysis.subgroups import KIND as SUBGROUPS
-from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
-from mmad.analysis.subgroups import (
-    RunSubgroups,
-    cached_interactions,
-    cached_subgroups,
-    columns_of,
-    interactions_of,
-    subgroups_of,
-)
-from mmad.analysis.targets import (
+from mmad.analysis.evaluation_target import (
     DetectionStore,
     EvaluationOptions,
     EvaluationTarget,
@@ -64,6 +47,23 @@ from mmad.analysis.targets import (
     fold_of,
     protocol_of,
     setting_of,
+)
+from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
+from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
+from mmad.analysis.prefetch import PrefetchTask, pair_task, prefetching, run_task
+from mmad.analysis.report_frame import AblationFrame, MemberFrame, ReportFrame, RunFrame
+from mmad.analysis.run_readers import KIND as READERS
+from mmad.analysis.run_readers import PAIR_KIND as READER_DIFFERENCES
+from mmad.analysis.run_readers import PairReaders, RunReaders, cached_compared_readers, cached_readers, compared_readers
+from mmad.analysis.run_subgroups import KIND as SUBGROUPS
+from mmad.analysis.run_subgroups import PAIR_KIND as INTERACTIONS
+from mmad.analysis.run_subgroups import (
+    RunSubgroups,
+    cached_interactions,
+    cached_subgroups,
+    columns_of,
+    interactions_of,
+    subgroups_of,
 )
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split

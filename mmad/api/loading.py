@@ -159,7 +159,7 @@ def read_anew(loaded: Sequence[Loaded]) -> list[Loaded]:
 
 def _require_samples(modes: set[str], dataset: DataSet) -> None:
     """Refuse a ``dataset_mode`` that the data set has no samples for."""
-    from mmad.data.dataset import samples
+    from mmad.data.samples import samples
 
     for mode in sorted(modes):
         samples(dataset, mode)
@@ -167,7 +167,7 @@ def _require_samples(modes: set[str], dataset: DataSet) -> None:
 
 def _require_fit(setup: ModelSetup, dataset: DataSet, file: Path) -> None:
     """Refuse a setup whose clinical branch does not fit the data set's columns."""
-    from mmad.config.checks import require_fit
+    from mmad.config.setup_checks import require_fit
 
     columns = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
     try:

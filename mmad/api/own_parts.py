@@ -24,7 +24,7 @@ def with_own_parts(ablation: Ablation) -> Ablation:
     Raises:
         SpecError: a part that is not there, cannot be imported, or does not keep to its Protocol, with file and line.
     """
-    from mmad.config.own_modules import make_importable, with_modules
+    from mmad.config.user_modules import make_importable, with_modules
 
     ablation = with_modules(ablation)
     requests = _requests(ablation)
@@ -37,7 +37,7 @@ def with_own_parts(ablation: Ablation) -> Ablation:
 
 def _requests(ablation: Ablation) -> dict[str, tuple[str, RunSpec]]:
     """Field and a run of every part to be tried: those with arguments or of a module of the user's own."""
-    from mmad.config.part_words import PARTS
+    from mmad.config.named_parts import PARTS
 
     found: dict[str, tuple[str, RunSpec]] = {}
     for run in {member.run.key: member.run for member in ablation.members}.values():
@@ -88,7 +88,7 @@ def _answers(requests: Sequence[tuple[str, RunSpec]]) -> list[dict[str, Any] | N
 
 def _refused(ablation: Ablation, field: str, run: RunSpec, what: str, hint: str | None, argument: str) -> SpecError:
     from mmad.config.ablation_file import place_of_part
-    from mmad.config.part_words import part_name
+    from mmad.config.named_parts import part_name
 
     named = getattr(run.setup, field)
     where = place_of_part(ablation, field, named, argument)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from mmad.analysis.targets import DetectionStore, EvaluationTarget
+    from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget
     from mmad.data.dataset import DataSet
     from mmad.data.unseen import UnseenImage
     from mmad.store.store import Store
@@ -264,7 +264,7 @@ def export(
     import safetensors.torch
     import torch
 
-    from mmad.base.json import to_json_value
+    from mmad.base.json_values import to_json_value
     from mmad.data.writer import whole_folder
     from mmad.detector.export import export_network
 
@@ -340,7 +340,7 @@ def _choose(
     *,
     ensemble: bool = False,
 ) -> _ChosenRun:
-    from mmad.analysis.targets import DetectionStore, ensemble_of, evaluation_target
+    from mmad.analysis.evaluation_target import DetectionStore, ensemble_of, evaluation_target
     from mmad.store.lookup import find_run, find_seeds
 
     store_argument(store)
@@ -400,7 +400,7 @@ def _notes(
     chosen: _ChosenRun, unseen: Sequence[UnseenImage], rows: int, clinical: str | Path | None
 ) -> tuple[str, ...]:
     """How many images have no clinical values, where the run reads some; and what an ensemble is."""
-    from mmad.analysis.targets import ensemble_note
+    from mmad.analysis.evaluation_target import ensemble_note
 
     without, notes = len(unseen) - rows, (ensemble_note(chosen.target),) if chosen.target.seeds else ()
     if not chosen.target.run.setup.get("use_clinical") or not without:

@@ -18,20 +18,20 @@ from mmad.base.records import KEPT_KINDS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mmad.analysis.cached_statistics import Diagnosis, MaskFigures, Profile
     from mmad.analysis.comparison import Comparison, MeasuredRun
+    from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.analysis.input_controls import Alteration, Inference
-    from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
-    from mmad.analysis.readers import RunReaders
-    from mmad.analysis.subgroups import RunSubgroups
-    from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
+    from mmad.analysis.run_readers import RunReaders
+    from mmad.analysis.run_subgroups import RunSubgroups
     from mmad.base.records import CheckpointKind, Detections, OnProgress, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
     from mmad.data.clinical import Mechanism
     from mmad.evaluation.coco_summary import CocoSet
     from mmad.evaluation.resampling import Interval
-    from mmad.report.build import Report
     from mmad.report.figures import FigureFormat
     from mmad.report.provenance import Provenance
+    from mmad.report.write_report import Report
     from mmad.store.store import Store
     from mmad.training.inference import InferenceRunner
 
@@ -194,9 +194,9 @@ def evaluate(
         EvaluationError: a run that is not finished, an unknown word, or detections that are missing or damaged.
         DataError: a data set that is gone or changed.
     """
+    from mmad.analysis.cached_statistics import SCORES
+    from mmad.analysis.evaluation_target import DetectionStore, ensemble_of, evaluation_target
     from mmad.analysis.external import outside_target
-    from mmad.analysis.metrics import SCORES
-    from mmad.analysis.targets import DetectionStore, ensemble_of, evaluation_target
     from mmad.store.lookup import find_run, find_seeds
 
     store_argument(store)
@@ -237,10 +237,17 @@ def evaluation_of(
     by_reader: bool = False,
 ) -> Evaluation:
     """All figures of ``target``, from its stored detections; AP and AR become a row of the store."""
+    from mmad.analysis.cached_statistics import (
+        coco_of,
+        diagnosis_of,
+        estimate_of,
+        masks_of,
+        note_evaluation,
+        profile_of,
+    )
     from mmad.analysis.external import note_external
-    from mmad.analysis.metrics import coco_of, diagnosis_of, estimate_of, masks_of, note_evaluation, profile_of
-    from mmad.analysis.readers import readers_of
-    from mmad.analysis.subgroups import subgroups_of
+    from mmad.analysis.run_readers import readers_of
+    from mmad.analysis.run_subgroups import subgroups_of
 
     found = Evaluation(
         target,
@@ -267,7 +274,7 @@ def rerun_inference(
     progress_bar: ProgressBar = silent,
 ) -> None:
     """Run the network of ``target`` again, and store its detections with their AP and AR."""
-    from mmad.analysis.metrics import keep_detections
+    from mmad.analysis.cached_statistics import keep_detections
 
     detections.truth(target)  # refuses before the network is built
     runner = inference_runner(store, detections, target, device)
@@ -290,8 +297,8 @@ def evaluate_external(
     Returns:
         why data sets are left out.
     """
+    from mmad.analysis.evaluation_target import EvaluationOptions, evaluation_target
     from mmad.analysis.external import declared_targets, note_external
-    from mmad.analysis.targets import EvaluationOptions, evaluation_target
     from mmad.config.ablation_file import external_tables
     from mmad.store.lookup import find_runs
 
@@ -365,7 +372,7 @@ def evaluation_options(
     named: Callable[[str], str] = str,
 ) -> EvaluationOptions:
     """The words of a call, each checked; ``named`` says what its user calls a parameter."""
-    from mmad.analysis.targets import EvaluationOptions
+    from mmad.analysis.evaluation_target import EvaluationOptions
     from mmad.config.protocol import Overlap, Proposals
 
     argument(named("resamples"), resamples, int, least=1)
@@ -421,7 +428,7 @@ def compare(
         EvaluationError: runs that are not finished, share no seed, or cannot be compared, naming what differs.
         DataError: a data set that is gone or changed.
     """
-    from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.evaluation_target import DetectionStore
     from mmad.analysis.verdicts import compare_arms
 
     store_argument(store)
@@ -489,7 +496,7 @@ def write_report(
         ReportError: nothing to report, an unknown ablation, a number of pictures out of range, or a file that cannot
             be written; an older report is then left as it was.
     """
-    from mmad.report.build import write_report
+    from mmad.report.write_report import write_report
 
     def path(given: str | Path | None) -> Path | None:
         return None if given is None else Path(given)

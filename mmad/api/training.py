@@ -241,7 +241,7 @@ def _due(ablation: Ablation, db: str) -> Ablation:
     if ablation.looks is None:
         return ablation
     from mmad.analysis.comparison import Comparison
-    from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.evaluation_target import DetectionStore
     from mmad.analysis.verdicts import finished_pairs
     from mmad.store.store import Store
 
@@ -337,7 +337,7 @@ def _narrowed(loaded: Sequence[Loaded], only: Sequence[str]) -> list[Loaded]:
 def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
     """Refuses what only the device or timm can tell, before anything is queued."""
     from mmad.base.records import ClinicalColumns
-    from mmad.config.part_words import TIMM
+    from mmad.config.named_parts import TIMM
 
     if not on_gpu and any(run.setup.mixed_precision for run in runs):
         raise SpecError(

@@ -68,7 +68,7 @@ def conclude(
         external: the device on which finished runs are evaluated on external data sets first; None for not here.
     """
     from mmad.analysis.comparison import compare_stored
-    from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.evaluation_target import DetectionStore
     from mmad.analysis.verdicts import finished_pairs
     from mmad.api.results import evaluate_external
     from mmad.config.runs import TRIALS
@@ -119,7 +119,7 @@ def _of_settings(every: Sequence[Comparison | NotComparable], ablation: Ablation
 
 def _pairs(compared: Mapping[str, Sequence[Comparison | NotComparable]]) -> dict[str, Any]:
     from mmad.analysis.comparison import NotComparable
-    from mmad.analysis.json import plain_ablation_pairs, plain_refusal, plain_verdicts
+    from mmad.analysis.evaluation_json import plain_ablation_pairs, plain_refusal, plain_verdicts
 
     found = [one for group in compared.values() for one in group]
     refused = [one for one in found if isinstance(one, NotComparable)]

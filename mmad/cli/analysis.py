@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
+    from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.analysis.input_controls import Control
-    from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.config.protocol import Overlap
     from mmad.report.tables import EvaluatedRun
     from mmad.store.lookup import FoundRun
@@ -45,13 +45,7 @@ if TYPE_CHECKING:
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
 ByOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--by",
-        metavar="COLUMN",
-        help="Parts of the split by this column; repeatable.",
-        show_default=False,
-    ),
+    list[str] | None, typer.Option("--by", metavar="COLUMN", help="Parts of the split by this column; repeatable.")
 ]
 ByReaderOption = Annotated[
     bool, typer.Option("--by-reader", help="Add figures with the boxes of each reader alone as the reference.")
@@ -137,13 +131,12 @@ def compare(
         list[str] | None, typer.Argument(metavar="RUN_A RUN_B", help="The reference, then the other; or an ablation.")
     ] = None,
     ablation: Annotated[
-        str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.", show_default=False)
+        str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.")
     ] = None,
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
     overlap: Annotated[
-        str | None,
-        typer.Option("--overlap", metavar="iou|iobb", help="Default: what the members asked for.", show_default=False),
+        str | None, typer.Option("--overlap", metavar="iou|iobb", help="Default: what the members asked for.")
     ] = None,
     proposals: Annotated[
         str | None,
@@ -151,7 +144,6 @@ def compare(
             "--proposals",
             metavar="clean|sampled|with_ground_truth",
             help="Whose proposals; default: what the members asked for.",
-            show_default=False,
         ),
     ] = None,
     agreement_score: Annotated[
@@ -163,12 +155,7 @@ def compare(
     ] = "iou",
     agreement_threshold: Annotated[
         float | None,
-        typer.Option(
-            "--agreement-threshold",
-            metavar="T",
-            help="From which overlap on; default: the protocol's.",
-            show_default=False,
-        ),
+        typer.Option("--agreement-threshold", metavar="T", help="From which overlap on; default: the protocol's."),
     ] = None,
     effect: Annotated[
         float | None,
@@ -176,7 +163,6 @@ def compare(
             "--effect",
             metavar="AP",
             help="The smallest difference that matters, for the plan; default: the file's, else 0.02, 0.05 and 0.10.",
-            show_default=False,
         ),
     ] = None,
     by: ByOption = None,
@@ -186,9 +172,9 @@ def compare(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.json import plain_comparisons
-    from mmad.analysis.metrics import AgreementOptions
-    from mmad.analysis.targets import DetectionStore
+    from mmad.analysis.cached_statistics import AgreementOptions
+    from mmad.analysis.evaluation_json import plain_comparisons
+    from mmad.analysis.evaluation_target import DetectionStore
     from mmad.analysis.verdicts import compare_ablation, compare_arms
     from mmad.config.protocol import Overlap
     from mmad.store.lookup import is_ablation
@@ -258,7 +244,6 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         pooled_words,
         spread_words,
     )
-    from mmad.report.table_writers import print_table
     from mmad.report.tables import (
         external_pairs_table,
         interactions_table,
@@ -266,6 +251,7 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         pairs_table,
         reader_verdicts_table,
     )
+    from mmad.report.writers.tables import print_table
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
     briefly = [(_brief(one), found) for one, found in known]
@@ -306,8 +292,8 @@ def _brief(one: Comparison) -> Comparison:
 
 
 def _print_details(out: Console, comparison: Comparison) -> None:
-    from mmad.report.table_writers import print_table
     from mmad.report.tables import agreement_table, pair_findings_table, studies_table
+    from mmad.report.writers.tables import print_table
 
     known = comparison.statistics
     if known is None or known.difference is None or (same := known.agreement) is None:
@@ -316,11 +302,6 @@ def _print_details(out: Console, comparison: Comparison) -> None:
     print_table(out, agreement_table(same))
     if same.studies:
         print_table(out, studies_table(same))
-
-
-def _register_compare(app: typer.Typer) -> None:
-    """Adds ``mmad compare`` to ``app``."""
-    app.command("compare", help=COMPARE_HELP)(compare)
 
 
 # ``mmad eval``: kept checkpoints with intervals, at score thresholds, under any protocol.
@@ -355,8 +336,7 @@ calibration, diagnosis, subgroups, readers, coco, masks}]}, one object per run, 
 
 def evaluate(
     runs: Annotated[
-        list[str],
-        typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
+        list[str], typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.")
     ],
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
@@ -364,8 +344,7 @@ def evaluate(
         str, typer.Option("--score-thresholds", metavar="S,S,...", help="Scores to cut the detections at.")
     ] = "0.05,0.1,0.3",
     overlap: Annotated[
-        str | None,
-        typer.Option("--overlap", metavar="iou,iobb", help="Default: what the member asked for.", show_default=False),
+        str | None, typer.Option("--overlap", metavar="iou,iobb", help="Default: what the member asked for.")
     ] = None,
     proposals: Annotated[
         str | None,
@@ -373,7 +352,6 @@ def evaluate(
             "--proposals",
             metavar="clean,sampled,with_ground_truth",
             help="Whose proposals; default: what the member asked for. Re-runs inference for what was not kept.",
-            show_default=False,
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
@@ -391,24 +369,21 @@ def evaluate(
     by_reader: ByReaderOption = False,
     ensemble: EnsembleOption = False,
     on: Annotated[
-        Path | None,
-        typer.Option("--on", metavar="DIR", help="All studies of another data set instead.", show_default=False),
+        Path | None, typer.Option("--on", metavar="DIR", help="All studies of another data set instead.")
     ] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option(
-            "--map", metavar="THEIRS=OURS", help="With --on: a label of it is a finding of the run.", show_default=False
-        ),
+        typer.Option("--map", metavar="THEIRS=OURS", help="With --on: a label of it is a finding of the run."),
     ] = None,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    from mmad.analysis.cached_statistics import has_masks
+    from mmad.analysis.evaluation_json import plain_evaluation
+    from mmad.analysis.evaluation_target import DetectionStore, ensemble_note, ensemble_of, evaluation_target
     from mmad.analysis.external import outside_target
-    from mmad.analysis.json import plain_evaluation
-    from mmad.analysis.metrics import has_masks
-    from mmad.analysis.targets import DetectionStore, ensemble_note, ensemble_of, evaluation_target
     from mmad.evaluation.operating_points import check_scores
 
     scores = numbers("--score-thresholds", score_thresholds)
@@ -543,7 +518,7 @@ def _evaluated(target: EvaluationTarget, name: str, **found: Any) -> EvaluatedRu
 
 def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation], per_class: bool) -> None:
     from mmad.report import tables
-    from mmad.report.table_writers import print_table
+    from mmad.report.writers.tables import print_table
 
     size = group[0].measured
     words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
@@ -592,11 +567,6 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         print_table(out, tables.coco_table(runs, across="_run").without("_run"))
 
 
-def _register_eval(app: typer.Typer) -> None:
-    """Adds ``mmad eval`` to ``app``."""
-    app.command("eval", help=HELP)(evaluate)
-
-
 # ``mmad controls``: what a run's AP loses without a clinical column, the right record, the image.
 
 
@@ -635,7 +605,6 @@ def controls(
             "--missing",
             metavar="all|random,column,view,value,columns,records",
             help="Ask what missing clinical values cost, by these mechanisms.",
-            show_default=False,
         ),
     ] = None,
     shares: Annotated[
@@ -650,6 +619,8 @@ def controls(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    from mmad.analysis.evaluation_json import plain_controls
+    from mmad.analysis.evaluation_target import DetectionStore, evaluation_target
     from mmad.analysis.input_controls import (
         alteration_words,
         controls_of,
@@ -657,10 +628,8 @@ def controls(
         missing_alterations,
         unclinical,
     )
-    from mmad.analysis.json import plain_controls
-    from mmad.analysis.targets import DetectionStore, evaluation_target
-    from mmad.report.table_writers import print_table
     from mmad.report.tables import controls_table, missing_by_arm, missingness_table
+    from mmad.report.writers.tables import print_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
     if table:
@@ -715,10 +684,10 @@ def controls(
 
 def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:
     from mmad.analysis.clinical_table import table_auroc
-    from mmad.analysis.json import plain_clinical_table
-    from mmad.analysis.targets import DetectionStore, evaluation_target
-    from mmad.report.table_writers import print_table
+    from mmad.analysis.evaluation_json import plain_clinical_table
+    from mmad.analysis.evaluation_target import DetectionStore, evaluation_target
     from mmad.report.tables import clinical_table
+    from mmad.report.writers.tables import print_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
     detections = DetectionStore(data)
@@ -736,13 +705,8 @@ def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | Non
         print_table(console(), made.without("_run"), f"{target.name}: {protocol_line(target)}. {made.note}")
 
 
-def _register_controls(app: typer.Typer) -> None:
-    """Adds ``mmad controls`` to ``app``."""
-    app.command("controls", help=CONTROLS_HELP)(controls)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    _register_compare(app)
-    _register_eval(app)
-    _register_controls(app)
+    app.command("compare", help=COMPARE_HELP)(compare)
+    app.command("eval", help=HELP)(evaluate)
+    app.command("controls", help=CONTROLS_HELP)(controls)

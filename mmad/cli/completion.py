@@ -131,7 +131,7 @@ def _kind(param: Any) -> Callable[[Any], Candidates] | None:
 
 
 def _recorded(ctx: Any) -> list[tuple[str, str, str, int, int]]:
-    from mmad.store.names import member_names
+    from mmad.store.member_names import member_names
 
     database = ctx.params.get("db") or os.environ.get("MMAD_DB") or "db/mmad.sqlite"
     file = StorePaths(str(database)).file

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import typer
 
 from mmad.base.formatting import four, terminal_json, terminal_text
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,13 +10,11 @@ from mmad.cli.options import JsonOption
 from mmad.cli.output import console, print_json
 
 if TYPE_CHECKING:
-    from mmad.config.part_words import PartKind
+    from mmad.config.named_parts import PartKind
 
 
 def parts(
-    field: Annotated[
-        str | None, typer.Argument(metavar="FIELD", help="A field, such as fusion.", show_default=False)
-    ] = None,
+    field: Annotated[str | None, typer.Argument(metavar="FIELD", help="A field, such as fusion.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the parts that fields of the setup can name, their arguments, and the Protocol of each kind.
@@ -29,7 +27,7 @@ def parts(
     """
     from mmad.base.errors import SpecError
     from mmad.config.messages import did_you_mean
-    from mmad.config.part_words import PARTS
+    from mmad.config.named_parts import PARTS
 
     if field is not None and field not in PARTS:
         raise SpecError(f"{field}: no field that names a part", hint=did_you_mean(field, PARTS))
@@ -42,7 +40,7 @@ def parts(
 
 
 def _json(kind: PartKind) -> dict[str, Any]:
-    from mmad.config.part_words import describe
+    from mmad.config.named_parts import describe
 
     words = {word: describe(path) for word, path in kind.words.items()}
     return {
@@ -56,7 +54,7 @@ def _json(kind: PartKind) -> dict[str, Any]:
 
 def _print(kind: PartKind) -> None:
     from mmad.base.terminal import TerminalColumn, fitted_table
-    from mmad.config.part_words import describe
+    from mmad.config.named_parts import describe
 
     columns = [TerminalColumn("word"), TerminalColumn("arguments"), TerminalColumn("what it is", wraps=True)]
     rows = [[word, "", what] for word, what in kind.others.items()]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from mmad.analysis.folds import ArmOverFolds
+    from mmad.analysis.arm_folds import ArmOverFolds
     from mmad.base.records import EnvironmentRecord, EpochRecord
     from mmad.store.lookup import MemberSummary, RunDetail
     from mmad.store.notes import Notes
@@ -57,10 +57,7 @@ COLUMNS = {
 
 def runs(
     name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NAME", help="Only an ablation's members, or those of ablation/setting/arm.", show_default=False
-        ),
+        str | None, typer.Argument(metavar="NAME", help="Only an ablation's members, or those of ablation/setting/arm.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
@@ -72,9 +69,9 @@ def runs(
     ] = MOST_ROWS,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import summary_json, unasked_json
     from mmad.store.lookup import epochs_asked, find_runs, is_ablation, member_summaries, named_ablation, unasked_runs
     from mmad.store.notes import read_notes
+    from mmad.store.run_json import summary_json, unasked_json
 
     with open_store(db, read_only=True) as store:
         if name is not None and ablation is None and is_ablation(store, name):
@@ -108,13 +105,13 @@ def runs(
         out.print("* final checkpoints: no best one was kept")
     for summary in summaries:
         if summary.run.error:
-            out.print(f"{summary.path}: {summary.run.error}", style="red")
+            out.print(f"{summary.member.path}: {summary.run.error}", style="red")
     for name in dict.fromkeys(summary.member.ablation for summary in summaries):
         for note in notes.of_ablation(name):
             out.print(f"{name}: {note.line}", markup=False, highlight=False)
     for summary in summaries:
         for note in notes.of_run(summary.run.key):
-            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False)
+            out.print(f"{summary.member.path}: {note.line}", markup=False, highlight=False)
     lines = [
         f"{short_key(run.key)}: {run.status}, epoch {run.epochs_done}/{epochs_asked(run)}, queued {moment(run.created)}"
         for run in unasked
@@ -129,7 +126,7 @@ def _arms(summaries: list[MemberSummary]) -> list[ArmOverFolds]:
     """The arms that are cross-validated; without any nothing is imported for them."""
     if all(one.run.protocol.get("fold") is None for one in summaries):
         return []
-    from mmad.analysis.folds import arms_over_folds
+    from mmad.analysis.arm_folds import arms_over_folds
 
     return arms_over_folds(summaries)
 
@@ -200,9 +197,9 @@ def show(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import detail_json
     from mmad.store.lookup import find_runs, is_ablation, member_summaries, run_detail
     from mmad.store.notes import read_notes
+    from mmad.store.run_json import detail_json
 
     with open_store(db, read_only=True) as store:
         several = is_ablation(store, run)
@@ -249,13 +246,12 @@ def _print(detail: RunDetail, notes: Notes) -> None:
 
 
 def _head(detail: RunDetail) -> list[str | Text]:
-    from mmad.store.lookup import epochs_asked, member_path
+    from mmad.store.lookup import epochs_asked
 
     run = detail.run
     lines: list[str | Text] = [f"key: {run.key}"]
     lines += [
-        f"answers: {member_path(m)}" + (f" (documented as {m.documented})" if m.documented else "")
-        for m in detail.members
+        f"answers: {m.path}" + (f" (documented as {m.documented})" if m.documented else "") for m in detail.members
     ]
     lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
     moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))

@@ -97,7 +97,7 @@ def _fetch(missing: Sequence[WeightsNeed], folder: Path) -> None:
     import torch
     from torchvision.models import get_model_weights
 
-    from mmad.config.part_words import TIMM
+    from mmad.config.named_parts import TIMM
     from mmad.config.weights import HUB, WEIGHTS_MODELS, is_file, torchvision_weights, weights_file
     from mmad.detector.timm_body import save_weights
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmad.base.records import EpochRecord, RunRecord
-from mmad.config.fields import affecting
+from mmad.config.field_effects import affecting
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup

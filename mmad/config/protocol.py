@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmad.config.fields import ALWAYS, Later, affects, when
+from mmad.config.field_effects import ALWAYS, Later, affects, when
 
 Overlap = Literal["iou", "iobb"]
 Proposals = Literal["clean", "sampled", "with_ground_truth"]

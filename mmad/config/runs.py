@@ -12,9 +12,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from mmad.base.records import RunRecord
-from mmad.config.fields import Effect, affecting, later, naming
+from mmad.config.field_effects import Effect, affecting, later, naming
 from mmad.config.hypothesis import Hypothesis
-from mmad.config.part_words import PARTS, plain_part
+from mmad.config.named_parts import PARTS, plain_part
 from mmad.config.protocol import EvaluationProtocol, OwnModule, TrainingProtocol, without_fold
 from mmad.config.setup import ModelSetup
 from mmad.config.tuning import TrialValues, Tuning

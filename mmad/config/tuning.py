@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmad.base.formatting import plural
-from mmad.config.part_words import PARTS
+from mmad.config.named_parts import PARTS
 from mmad.config.setup import ModelSetup
 
 #: TrialValues of the fields that are searched, by name.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mmad.base.errors import WeightsError
 from mmad.config.messages import did_you_mean
-from mmad.config.part_words import TIMM
+from mmad.config.named_parts import TIMM
 from mmad.config.runs import Ablation, RunSpec
 
 #: torchvision's model → the members of its enum of weights → their files.

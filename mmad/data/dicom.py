@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.errors import DataError
+from mmad.data.acquisition import NOT_KNOWN, SHIFTED, Acquisition
 from mmad.data.column_types import read_age, year_of
-from mmad.data.flow import NOT_KNOWN, SHIFTED, Acquisition
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmad.base.records import SPLITS
+from mmad.data.acquisition import Acquired, acquired
 from mmad.data.audit.findings import SplitCount
 from mmad.data.audit.table_checks import split_counts
 from mmad.data.dataset import DataSet
-from mmad.data.flow import Acquired, Excluded, acquired
+from mmad.data.exclusions import Excluded
 
 
 @dataclass(frozen=True)

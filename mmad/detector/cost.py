@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS, ClinicalColumns
-from mmad.config.checks import number_count
 from mmad.config.setup import ModelSetup
+from mmad.config.setup_checks import number_count
 from mmad.detector.backbones import freeze
 from mmad.detector.build import PRINTED_MODULES, image_networks
 from mmad.detector.model import MultimodalRCNN

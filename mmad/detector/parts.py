@@ -6,14 +6,14 @@ import importlib
 from typing import Any
 
 from mmad.base.errors import SpecError
-from mmad.config.part_words import Named, part_arguments, part_path
+from mmad.config.named_parts import Named, part_arguments, part_path
 
 
 def part_class(field: str, named: Named) -> Any:
     """The class that ``field`` names, its module imported.
 
     Raises:
-        SpecError: a module or a class that is not there; ``mmad.config.own_modules`` makes one importable.
+        SpecError: a module or a class that is not there; ``mmad.config.user_modules`` makes one importable.
     """
     path = part_path(field, named)
     module, _, name = path.partition(":")

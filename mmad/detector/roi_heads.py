@@ -19,7 +19,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import clip_boxes_to_image, roi_align
 
-from mmad.config.part_words import is_own
+from mmad.config.named_parts import is_own
 from mmad.config.setup import ModelSetup
 from mmad.detector.boxes import (
     BACKGROUND,

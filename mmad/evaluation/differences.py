@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from mmad.base.errors import EvaluationError
-from mmad.evaluation.folds import fold_error, over_folds
+from mmad.evaluation.cross_validation import fold_error, over_folds
 from mmad.evaluation.matching import Floats, Matched
 from mmad.evaluation.resampling import (
     CELLS,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmad.base.multiple_testing import holm
+from mmad.base.holm import holm
 from mmad.evaluation.diagnosis import wafroc_figures
 from mmad.evaluation.differences import t_test
 from mmad.evaluation.intervals import (

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, time
 from pathlib import Path
 
 from mmad.analysis.comparison import comparison_tables
-from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, load_frame
-from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.evaluation_target import EvaluationOptions
+from mmad.analysis.report_frame import AblationFrame, MemberFrame, ReportFrame, load_frame
 from mmad.analysis.verdicts import Statistics, compute_statistics
 from mmad.base.errors import ReportError
 from mmad.base.formatting import clip, plural

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mmad.analysis.comparison import Conditions
-from mmad.analysis.frames import MemberFrame, RunFrame
+from mmad.analysis.report_frame import MemberFrame, RunFrame
 from mmad.data.phantom import is_phantom
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from mmad.analysis.cache import cached, read_cached
-from mmad.analysis.frames import ReportFrame, RunFrame
-from mmad.analysis.targets import DetectionStore, fold_of
+from mmad.analysis.evaluation_target import DetectionStore, fold_of
+from mmad.analysis.report_frame import ReportFrame, RunFrame
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.records import SPLITS, RunRecord
+from mmad.data.acquisition import ACQUISITION, Acquired, acquired
 from mmad.data.dataset import DataSet, Study, hash_file
-from mmad.data.flow import ACQUISITION, EXCLUDED, Acquired, Excluded, acquired
+from mmad.data.exclusions import EXCLUDED, Excluded
 from mmad.store.store import Store
 
 #: Fingerprint of a data set, what a sample of it is (``dataset_mode``), and how many folds with which seed, if any.

@@ -12,13 +12,13 @@ from mmad.base.errors import ReportError
 from mmad.base.files import FolderFilled, folder_beside, write_atomically
 from mmad.base.formatting import clip, plural
 from mmad.base.paths import file_stem
+from mmad.report.figure_renderer import FigureRenderer
 from mmad.report.methods import render_methods
-from mmad.report.model import ReportModel, RunSection
-from mmad.report.rendering import FigureRenderer
+from mmad.report.sections import ReportModel, RunSection
 from mmad.report.table_model import ReportTable
-from mmad.report.table_writers import write_tables
 from mmad.report.tables import all_tables
 from mmad.report.writers.html import render_html
+from mmad.report.writers.tables import write_tables
 
 #: The media types of the files in a crate, by their endings.
 _FORMS = {".toml": "application/toml", ".html": "text/html", ".md": "text/markdown", ".csv": "text/csv"}

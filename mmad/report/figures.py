@@ -1,6 +1,6 @@
 """Which figures a report shows, as data: the curves of a run, the arms of a setting overlaid, the forest plot.
 
-``mmad.report.drawing`` draws them with matplotlib.
+``mmad.report.figure_drawing`` draws them with matplotlib.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from statistics import fmean, median
 from typing import Literal, NamedTuple
 
 from mmad.analysis.comparison import Comparison
-from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
+from mmad.analysis.report_frame import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.base.formatting import clip, level_words, plural, signed
 from mmad.base.paths import file_stem
 from mmad.base.records import KEPT_KINDS, SPLITS, CheckpointKind, Split
 from mmad.evaluation.resampling import LEVEL
 from mmad.report.badges import OVERLAP_NAMES
-from mmad.report.model import AblationSection, LogView, ReportModel, RunSection
+from mmad.report.sections import AblationSection, LogView, ReportModel, RunSection
 
 Style = Literal["solid", "dashed", "dotted"]
 #: The x axis of a panel: epochs, a share from 0 to 1, or false positives per image (on a logarithmic scale).

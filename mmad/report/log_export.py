@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame
+from mmad.analysis.report_frame import AblationFrame, MemberFrame, ReportFrame
 from mmad.base.formatting import clip
 from mmad.report.run_blocks import checkpoint_name, count_lines, saved_line, weight_lines
 from mmad.store.notes import Note, Notes

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from mmad.analysis.cached_statistics import estimate_of
 from mmad.analysis.comparison import Conditions, NotComparable, compare
-from mmad.analysis.frames import AblationFrame, CheckpointResult, MemberFrame, load_frame
-from mmad.analysis.metrics import estimate_of
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, evaluation_target
+from mmad.analysis.report_frame import AblationFrame, CheckpointResult, MemberFrame, load_frame
 from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.formatting import level_words
 from mmad.base.records import KIND_WORDS, CheckpointKind, Split

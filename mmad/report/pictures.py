@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from mmad.analysis.cached_statistics import AGREEMENT_SCORE, MOST_STUDIES, agreement_of
 from mmad.analysis.comparison import Comparison
-from mmad.analysis.frames import AblationFrame, ReportFrame
-from mmad.analysis.metrics import AGREEMENT_SCORE, MOST_STUDIES, agreement_of
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
+from mmad.analysis.report_frame import AblationFrame, ReportFrame
 from mmad.analysis.verdicts import FailureCachingStore, comparison_targets, finished_comparisons
 from mmad.base.errors import DataError, MmadError, ReportError
 from mmad.base.formatting import clip, plural

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from mmad.analysis.comparison import PairStatistics
-from mmad.analysis.frames import MemberFrame, ReportFrame, RunFrame
+from mmad.analysis.report_frame import MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.report.pictures import Pictures
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmad.analysis.frames import CheckpointResult, MemberFrame
+from mmad.analysis.report_frame import CheckpointResult, MemberFrame
 from mmad.base.formatting import clean, four
 from mmad.base.records import CheckpointRecord
 from mmad.config.runs import NAMING_FIELDS

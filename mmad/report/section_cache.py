@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from mmad.analysis.cache import from_json_value
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions
 from mmad.analysis.external import KIND as EXTERNAL
-from mmad.analysis.frames import MemberFrame, ReportFrame, ReportSource, with_measured
-from mmad.analysis.readers import KIND as READERS
-from mmad.analysis.readers import PAIR_KIND as READER_DIFFERENCES
-from mmad.analysis.subgroups import KIND as SUBGROUPS
-from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
-from mmad.analysis.subgroups import require_columns
-from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.report_frame import MemberFrame, ReportFrame, ReportSource, with_measured
+from mmad.analysis.run_readers import KIND as READERS
+from mmad.analysis.run_readers import PAIR_KIND as READER_DIFFERENCES
+from mmad.analysis.run_subgroups import KIND as SUBGROUPS
+from mmad.analysis.run_subgroups import PAIR_KIND as INTERACTIONS
+from mmad.analysis.run_subgroups import require_columns
 from mmad.analysis.verdicts import (
     FailureCachingStore,
     compute_statistics,
@@ -37,9 +37,9 @@ from mmad.analysis.verdicts import (
     finished_comparisons,
     helpers_for,
 )
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 from mmad.report.cohort import cohorts_of, flows_of
-from mmad.report.model import Links, PageForm, ReportModel, build_model, layout
+from mmad.report.figure_renderer import FigureRenderer
 from mmad.report.pictures import MOST_IN_ALL, USUAL, PageShare, pictures_of
 from mmad.report.provenance import (
     Provenance,
@@ -49,7 +49,7 @@ from mmad.report.provenance import (
     database_name,
     hosts_of,
 )
-from mmad.report.rendering import FigureRenderer
+from mmad.report.sections import Links, PageForm, ReportModel, build_model, layout
 from mmad.report.writers.html import RunProgress, Section, SectionFigures, render_section
 from mmad.store.measurements import analysis_key
 from mmad.store.notes import Notes, read_notes

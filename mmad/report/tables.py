@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean, stdev
 from typing import Any
 
+from mmad.analysis.cached_statistics import Diagnosis
 from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
@@ -27,22 +28,22 @@ from mmad.analysis.comparison import (
     registration_words,
     search_of,
 )
-from mmad.analysis.frames import AblationFrame, ClassFigures, MemberFrame
 from mmad.analysis.input_controls import alteration_words, meaning
-from mmad.analysis.metrics import Diagnosis
 from mmad.analysis.overfitting import lowest_loss, onset_of, onset_words
-from mmad.analysis.readers import merged_words
+from mmad.analysis.report_frame import AblationFrame, ClassFigures, MemberFrame
+from mmad.analysis.run_readers import merged_words
 from mmad.analysis.verdicts import RunStatistics, Statistics
 from mmad.base.formatting import clip, level_words, plural, short_key, whole
-from mmad.base.json import finite
+from mmad.base.json_values import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIAL, TRIALS
 from mmad.config.tuning import best_of, same
-from mmad.data.dataset import UNIFIED
-from mmad.data.flow import Acquired, in_source
+from mmad.data.acquisition import Acquired
+from mmad.data.exclusions import in_source
+from mmad.data.samples import UNIFIED
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
@@ -52,7 +53,7 @@ from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.report.against import Against
 from mmad.report.badges import OVERLAP_NAMES
 from mmad.report.cohort import Cohort, CohortKey, Flow, SplitCohort, cohort_key
-from mmad.report.model import (
+from mmad.report.sections import (
     AblationSection,
     LogView,
     ReportModel,

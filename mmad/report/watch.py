@@ -15,7 +15,7 @@ from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
 from mmad.base.files import write_atomically
 from mmad.base.records import HELD
-from mmad.report.model import PAGE_MARK
+from mmad.report.sections import PAGE_MARK
 from mmad.store.lookup import ablation_called
 from mmad.store.store import Store, StoreState
 

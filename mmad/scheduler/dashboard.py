@@ -28,7 +28,7 @@ from mmad.base.formatting import duration, size
 from mmad.base.terminal import SafeConsole, TerminalColumn, fitted_table, unguarded
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse
 from mmad.scheduler.progress import RANK, bar, counted, number
-from mmad.store.json import failed_json, running_json, waiting_json
+from mmad.store.run_json import failed_json, running_json, waiting_json
 from mmad.store.run_status import WAITING, Cost, QueueStatus, RunningRun, run_name
 from mmad.store.store import Store
 

@@ -26,8 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType
 
 from mmad.base.formatting import clip
+from mmad.store.checked_columns import CheckedColumn, DamagedValue, Moment, shown
 from mmad.store.schema import metadata, metric_names, runs
-from mmad.store.values import CheckedColumn, DamagedValue, Moment, shown
 
 #: PostgreSQL's number for doubles, which is all that psycopg's numbers ask about.
 _DOUBLE = 701

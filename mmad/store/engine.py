@@ -22,9 +22,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModul
 from mmad.base.clock import seconds
 from mmad.base.errors import SHARE_HINT, StoreError
 from mmad.base.paths import StorePaths, without_secrets
+from mmad.store.checked_columns import HINT, DamagedValue
 from mmad.store.damage import Damage, SoundViews, find_damage, sound_views
 from mmad.store.schema import metadata
-from mmad.store.values import HINT, DamagedValue
 
 #: Seconds to wait for another process that writes, or for a server that went away.
 BUSY_SECONDS = 60.0

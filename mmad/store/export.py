@@ -32,8 +32,8 @@ from mmad.base.errors import StoreError
 from mmad.base.files import FolderFilled, folder_beside, make_durable
 from mmad.base.records import OnProgress
 from mmad.store import schema
+from mmad.store.checked_columns import Json
 from mmad.store.store import Store
-from mmad.store.values import Json
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -29,7 +29,7 @@ from sqlalchemy.types import NullType
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
-from mmad.base.json import finite
+from mmad.base.json_values import finite
 from mmad.base.records import (
     AnalysisRecord,
     CheckpointRecord,
@@ -43,6 +43,7 @@ from mmad.base.records import (
 )
 from mmad.config.hypothesis import digest
 from mmad.config.runs import Ablation
+from mmad.store.checked_columns import DamagedValue
 from mmad.store.engine import serialise
 from mmad.store.run_rows import MANY_KEYS, record_of
 from mmad.store.schema import (
@@ -61,7 +62,6 @@ from mmad.store.schema import (
     runs,
     warnings,
 )
-from mmad.store.values import DamagedValue
 
 #: Rows that are fetched at once: one by one takes twice as long.
 _ROWS = 20_000

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from mmad.base.records import SPLITS, CheckpointKind, Status
 from mmad.config.protocol import Overlap, Proposals, TrainingProtocol
 from mmad.config.setup import ModelSetup
-from mmad.store.values import (
+from mmad.store.checked_columns import (
     FiniteFloat,
     InnerPath,
     Json,

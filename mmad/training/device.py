@@ -28,11 +28,12 @@ from mmad.base.errors import DataError, SpecError
 from mmad.base.formatting import short_key
 from mmad.base.paths import command_line
 from mmad.base.records import EnvironmentRecord
-from mmad.config.part_words import is_own
+from mmad.config.named_parts import is_own
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
-from mmad.data.dataset import DataSet, samples
+from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
+from mmad.data.samples import samples
 from mmad.detector.cost import detector_cost
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)

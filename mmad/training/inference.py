@@ -24,9 +24,9 @@ from mmad.base.errors import EvaluationError
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths
 from mmad.base.records import ClinicalColumns, Detections, Split
-from mmad.config.own_modules import make_importable
 from mmad.config.protocol import Proposals
 from mmad.config.runs import RunSpec
+from mmad.config.user_modules import make_importable
 from mmad.data.clinical import ClinicalEncoder, Mechanism, missing_values
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Batch, Studies, evaluation_batches

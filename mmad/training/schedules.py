@@ -10,8 +10,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
-from mmad.config.fields import later, reading
-from mmad.config.part_words import is_own, part_arguments, part_name
+from mmad.config.field_effects import later, reading
+from mmad.config.named_parts import is_own, part_arguments, part_name
 from mmad.config.setup import ModelSetup
 from mmad.detector.parts import make_part
 

@@ -33,9 +33,9 @@ from mmad.base.records import (
     Progress,
     Split,
 )
-from mmad.config.checks import require_fit
-from mmad.config.own_modules import make_importable
 from mmad.config.runs import RunSpec
+from mmad.config.setup_checks import require_fit
+from mmad.config.user_modules import make_importable
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Augmentation, Studies, evaluation_batches, training_batches

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmad.analysis.cache import cached, cached_together, from_json_value
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.differences import PairSample
 from mmad.evaluation.intervals import IntervalEstimate

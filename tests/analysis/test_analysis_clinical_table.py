@@ -13,8 +13,8 @@ from scipy.special import expit
 
 from mmad.analysis.clinical_table import clinical_columns, findings, fused_scores, logit, probabilities, table_auroc
 from mmad.analysis.comparison import Comparison, benefits
-from mmad.analysis.json import plain_comparisons
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target, on_validation
+from mmad.analysis.evaluation_json import plain_comparisons
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, evaluation_target, on_validation
 from mmad.analysis.verdicts import compare_ablation, finished_pairs
 from mmad.base.errors import EvaluationError
 from mmad.data.dataset import DataSet

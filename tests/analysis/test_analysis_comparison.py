@@ -28,7 +28,7 @@ from mmad.analysis.comparison import (
     registration_words,
     verdict_of,
 )
-from mmad.analysis.json import plain_ablation_pairs
+from mmad.analysis.evaluation_json import plain_ablation_pairs
 from mmad.base.clock import now
 from mmad.base.records import (
     AblationRecord,

@@ -10,6 +10,7 @@ from pathlib import Path
 import analysis_fixtures as made
 import pytest
 
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.analysis.input_controls import (
     Alteration,
     Control,
@@ -22,7 +23,6 @@ from mmad.analysis.input_controls import (
     missing_alterations,
     unclinical,
 )
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.analysis.verdicts import RunStatistics
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import interval, p_value

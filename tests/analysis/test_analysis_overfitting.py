@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from random_search import examples
 from report_fixtures import Sample
 
-from mmad.analysis.frames import load_frame
 from mmad.analysis.overfitting import (
     LEAST_EPOCHS,
     Onset,
@@ -21,6 +20,7 @@ from mmad.analysis.overfitting import (
     onset_words,
     rises,
 )
+from mmad.analysis.report_frame import load_frame
 
 LOSSES = st.floats(0.01, 10, allow_nan=False)
 CURVES = st.lists(st.tuples(LOSSES, LOSSES), max_size=60)

@@ -10,8 +10,8 @@ import pytest
 from statistics_fixtures import FEW, two_settings
 
 from mmad.analysis import prefetch, verdicts
-from mmad.analysis.frames import load_frame
 from mmad.analysis.prefetch import PrefetchTask, prefetching, run_prefetch
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import _request, _work, compute_statistics
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom

@@ -10,9 +10,9 @@ import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import Comparison, registration_words
-from mmad.analysis.json import plain_comparisons
+from mmad.analysis.evaluation_json import plain_comparisons
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions
 from mmad.analysis.power import power_plan, recorded_spread
-from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.analysis.verdicts import compare_ablation, compare_arms
 from mmad.base.records import EpochRecord
 from mmad.config.hypothesis import Hypothesis, digest

@@ -10,7 +10,7 @@ import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import Comparison
-from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions
 from mmad.analysis.verdicts import finished_pairs
 from mmad.api.loading import ChosenData
 from mmad.api.training import due

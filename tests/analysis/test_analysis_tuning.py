@@ -12,8 +12,8 @@ import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import Comparison, compare_stored
-from mmad.analysis.frames import load_frame
-from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import compare_arms
 from mmad.api import training
 from mmad.api.loading import ChosenData, Loaded

@@ -10,8 +10,8 @@ import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import Comparison, PairStatistics
-from mmad.analysis.frames import load_frame
-from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import compare_ablation, compare_arms, finished_pairs
 from mmad.base.errors import EvaluationError, StoreError
 from mmad.base.records import EpochRecord, Metric

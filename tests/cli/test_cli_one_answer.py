@@ -22,13 +22,13 @@ from mmad.cli.ablate import conclude
 from mmad.config.load import load_ablation
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import Ablation, DataSource, Member
-from mmad.data.dataset import samples
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
-from mmad.report import build
+from mmad.data.samples import samples
+from mmad.report import write_report as report_module
 from mmad.report.paper import paper_table
-from mmad.report.table_writers import as_csv, as_latex
 from mmad.report.writers.html import table_page
+from mmad.report.writers.tables import as_csv, as_latex
 from mmad.scheduler.jobs import Summary
 from mmad.store.store import Store
 
@@ -98,7 +98,7 @@ def _second_readings(boxes: Path) -> None:
 
 @pytest.fixture
 def ask(folder: Path, call_mmad: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.setattr(build, "FigureRenderer", Undrawn)
+    monkeypatch.setattr(report_module, "FigureRenderer", Undrawn)
     return lambda *words: call_mmad(*words, "--db", folder / "mmad.sqlite")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mmad.config.part_words import PARTS
+from mmad.config.named_parts import PARTS
 
 Call = Callable[..., Any]
 FILE = """\

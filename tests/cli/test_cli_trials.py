@@ -19,7 +19,7 @@ from mmad.base.records import CheckpointRecord, EpochRecord, EvaluationRecord, M
 from mmad.config.runs import RECIPE, Ablation
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.report import build
+from mmad.report import write_report as report_module
 from mmad.report.watch import watch as watch_report
 from mmad.scheduler.submit import queue_up
 from mmad.scheduler.worker import require_checkpoints
@@ -285,7 +285,7 @@ def test_a_run_is_never_begun_again_where_its_checkpoints_were_left_behind(load:
 def test_one_baseline_of_several_settings_is_said_to_be_one(
     call_mmad: Call, load: Callable[..., Ablation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "FigureRenderer", Undrawn)
+    monkeypatch.setattr(report_module, "FigureRenderer", Undrawn)
     with Path("tiny.toml").open("a") as file:
         file.write("[grid]\nfuse_depth = [1, 2]\n")
     queue_up([load()], DB)

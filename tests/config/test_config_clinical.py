@@ -6,8 +6,8 @@ import pytest
 
 from mmad.base.errors import SpecError
 from mmad.base.records import DOCUMENTED_COLUMNS, ClinicalColumns
-from mmad.config.checks import require_fit
 from mmad.config.setup import ModelSetup
+from mmad.config.setup_checks import require_fit
 
 
 def test_what_fits_passes_and_idle_columns_do_not_matter() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
-from mmad.config.fields import ALWAYS, Effect, stated
+from mmad.config.field_effects import ALWAYS, Effect, stated
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS, DataSource, RunSpec
 from mmad.config.setup import ModelSetup

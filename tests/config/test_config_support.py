@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmad.config.checks import unsupported
 from mmad.config.messages import did_you_mean, nearest
 from mmad.config.setup import BACKBONES, ModelSetup
+from mmad.config.setup_checks import unsupported
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -22,7 +22,7 @@ def test_every_kind_of_sample_can_be_trained(mode: str) -> None:
 def test_a_timm_backbone_needs_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     setup = ModelSetup(backbone="timm:resnet18", pretrained=False)
     assert unsupported(setup) is None
-    monkeypatch.setattr("mmad.config.checks.find_spec", lambda name: None)
+    monkeypatch.setattr("mmad.config.setup_checks.find_spec", lambda name: None)
     assert unsupported(setup) == ("backbone", "timm is not installed", "install it with pip install 'mmad[timm]'")
 
 

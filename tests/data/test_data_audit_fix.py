@@ -18,7 +18,7 @@ from random_search import examples
 from mmad.base.errors import DataError
 from mmad.data.audit.fix import fix_folder
 from mmad.data.audit.run import audit_folder
-from mmad.data.flow import Excluded
+from mmad.data.exclusions import Excluded
 from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]

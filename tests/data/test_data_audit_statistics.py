@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmad.base.multiple_testing import holm
+from mmad.base.holm import holm
 from mmad.base.records import SPLITS, Split
 from mmad.data.audit.findings import AuditIssue
 from mmad.data.audit.table_checks import clinical_findings, fisher, leak_findings, phi, scaled

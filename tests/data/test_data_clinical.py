@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
 from mmad.base.records import ClinicalColumns
+from mmad.data.acquisition import Acquisition
 from mmad.data.clinical import ClinicalEncoder, Mechanism, Values, missing_values
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
 from mmad.data.external import _columns as external_columns
-from mmad.data.flow import Acquisition
 from mmad.data.reader import load_dataset
 
 

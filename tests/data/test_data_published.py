@@ -13,8 +13,9 @@ from PIL import Image
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet
-from mmad.data.flow import Excluded
-from mmad.data.importers.published import PublishedSet, import_published, read_published_set
+from mmad.data.exclusions import Excluded
+from mmad.data.importers.published.description import PublishedSet
+from mmad.data.importers.published.importer import import_published, read_published_set
 
 FOLDER = Path(__file__).parents[2] / "mmad" / "data" / "importers" / "published"
 Boxes = set[tuple[str, str, float, float, float, float]]

@@ -13,7 +13,7 @@ from reflacx_trees import LABELS_2_3, Ellipse, Tree, plain_tree
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
 from mmad.data.dataset import DataSet
-from mmad.data.flow import in_source
+from mmad.data.exclusions import in_source
 from mmad.data.importers.reflacx.build import Built, Choices, build_reflacx
 
 Build = Callable[..., Built]

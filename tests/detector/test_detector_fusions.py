@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mmad.base.records import DOCUMENTED_COLUMNS, ClinicalColumns
 from mmad.config.load import load_ablation
-from mmad.config.part_words import PARTS, part_name, plain_part
+from mmad.config.named_parts import PARTS, part_name, plain_part
 from mmad.config.setup import BACKBONES, ModelSetup
 from mmad.detector import MultimodalRCNN, build_detector, parameter_counts
 from mmad.detector.clinical import ClinicalTokens

@@ -16,7 +16,7 @@ from mmad.config.load import load_ablation
 from mmad.config.runs import DataSource
 from mmad.scheduler.dashboard import Dashboard, snapshot_json
 from mmad.store.claims import Owner
-from mmad.store.json import status_json
+from mmad.store.run_json import status_json
 from mmad.store.store import Store
 
 PAGE, FORMS = ROOT / "docs" / "json.md", ROOT / "docs" / "json-forms.json"

@@ -16,7 +16,7 @@ from docs_workbench import Workbench
 from mmad.config.ablation_file import AblationTable
 from mmad.config.load import load_ablation
 from mmad.config.setup import ModelSetup
-from mmad.data.importers.published import read_published_set
+from mmad.data.importers.published.importer import read_published_set
 from mmad.data.reader import read_description
 
 DOCS = ROOT / "docs"
@@ -142,7 +142,7 @@ def test_commands_of_a_page_run(call_trained: Callable[..., Any], name: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["detector.md", "evaluation.md", "log.md", "paper.md", "queue.md", "report.md"])
+@pytest.mark.parametrize("name", ["detector.md", "log.md", "paper.md"])
 def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
     program = programs(name)
     assert program

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.errors import EvaluationError
-from mmad.base.multiple_testing import holm
+from mmad.base.holm import holm
 from mmad.evaluation.intervals import estimate
 
 

@@ -570,7 +570,7 @@ def main() -> int:
     given = options.parse_args()
     rooms = importlib.import_module("mmad.cli").__path__
     commands = (f"mmad.cli.{module.name}" for module in pkgutil.iter_modules(rooms))
-    others = ("alembic.command", "mmad.report.drawing", "mmad.training.trainer", "pyarrow", "scipy.stats")
+    others = ("alembic.command", "mmad.report.figure_drawing", "mmad.training.trainer", "pyarrow", "scipy.stats")
     for module in (*others, *commands):
         importlib.import_module(module)  # once, not in every child
     chance = random.Random(given.seed)

@@ -9,9 +9,9 @@ from page_browser import Browser, open_browser
 from report_fixtures import WHEN, Sample, hostile_sample, patience_sample
 from undrawn import Undrawn, undrawn_html
 
-from mmad.analysis.frames import load_frame
-from mmad.report import build
-from mmad.report.model import ReportModel, build_model
+from mmad.analysis.report_frame import load_frame
+from mmad.report import write_report as report_module
+from mmad.report.sections import ReportModel, build_model
 from mmad.report.writers.html import render_html
 
 
@@ -60,7 +60,7 @@ def drawn_hostile_page(hostile_model: ReportModel) -> str:
 @pytest.fixture
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reports be written without their figures."""
-    monkeypatch.setattr(build, "FigureRenderer", Undrawn)
+    monkeypatch.setattr(report_module, "FigureRenderer", Undrawn)
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ import analysis_fixtures as made
 from report_fixtures import WHEN
 from statistics_fixtures import FEW
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import FailureCachingStore, Statistics
 from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
-from mmad.report.model import ReportModel, build_model
 from mmad.report.pictures import AblationPictures, Pictures, pictures_of
+from mmad.report.sections import ReportModel, build_model
 from mmad.store.store import Store
 
 __all__ = ["ATTACKS", "FEW", "alone", "attacked", "gathered", "licensed", "model_of", "two_arms"]

@@ -9,11 +9,11 @@ import analysis_fixtures as made
 from report_fixtures import WHEN
 
 from mmad.analysis.comparison import PairStatistics
-from mmad.analysis.frames import ReportFrame, load_frame
-from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.evaluation_target import EvaluationOptions
+from mmad.analysis.report_frame import ReportFrame, load_frame
 from mmad.analysis.verdicts import Statistics
 from mmad.data.dataset import DataSet
-from mmad.report.model import ReportModel, build_model
+from mmad.report.sections import ReportModel, build_model
 from mmad.report.tables import statistics_rows
 from mmad.store.store import Store
 

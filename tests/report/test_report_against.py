@@ -13,7 +13,7 @@ from statistics_fixtures import FEW
 
 from mmad.base.errors import ReportError, StoreError
 from mmad.data.phantom.generate import make_phantom
-from mmad.report.build import Report, write_report
+from mmad.report.write_report import Report, write_report
 from mmad.store.store import Store
 
 NOTHING = dict.fromkeys(

@@ -8,9 +8,9 @@ import pytest
 from report_fixtures import Sample
 from undrawn import undrawn_html, undrawn_markdown
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.data.audit.findings import MARK
-from mmad.report.model import ReportModel, build_model
+from mmad.report.sections import ReportModel, build_model
 
 
 @pytest.fixture

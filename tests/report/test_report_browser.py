@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from page_browser import MARKS, Browser
 
-from mmad.report.model import ReportModel
+from mmad.report.sections import ReportModel
 
 pytestmark = MARKS
 

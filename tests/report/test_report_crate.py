@@ -13,7 +13,7 @@ from statistics_fixtures import FEW
 
 from mmad.base.errors import ReportError
 from mmad.data.phantom.generate import make_phantom
-from mmad.report.build import write_report
+from mmad.report.write_report import write_report
 from mmad.store.store import Store
 
 rocrate = pytest.importorskip("rocrate.rocrate", reason="needs rocrate, the extra crate")

@@ -9,7 +9,7 @@ import pytest
 from report_fixtures import Sample
 
 from mmad.analysis.comparison import PairStatistics, ReaderDifference
-from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.analysis.report_frame import AblationFrame, load_frame
 from mmad.analysis.verdicts import Statistics, pair_key
 from mmad.base.records import EpochRecord, Metric
 from mmad.evaluation.differences import Decision, Difference, Goal
@@ -30,9 +30,9 @@ from mmad.report.figures import (
     run_panels,
     said,
 )
-from mmad.report.model import ReportModel
-from mmad.report.table_writers import as_latex
+from mmad.report.sections import ReportModel
 from mmad.report.tables import pairs_table, reader_verdicts_table
+from mmad.report.writers.tables import as_latex
 
 PANEL = Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), marks=(2,))
 
@@ -252,7 +252,7 @@ def test_the_forest_has_a_row_for_each_setting_with_interval_and_other_checkpoin
 def test_an_ablation_of_one_arm_has_no_forest() -> None:
     from report_fixtures import WHEN
 
-    from mmad.report.model import build_model
+    from mmad.report.sections import build_model
 
     sample, _ = one_run()
     alone = build_model(load_frame(sample.source), created=WHEN, database="x")

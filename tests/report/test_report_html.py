@@ -13,9 +13,9 @@ from page_parser import Page
 from report_fixtures import WHEN, Sample
 from undrawn import undrawn_html, undrawn_markdown
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.config.protocol import EvaluationProtocol
-from mmad.report.model import ReportModel, build_model
+from mmad.report.sections import ReportModel, build_model
 from mmad.report.writers.html import _environment, isolated, render_html
 
 

@@ -10,7 +10,7 @@ from page_browser import MARKS, Browser
 from statistics_fixtures import FEW
 
 from mmad.data.phantom.generate import make_phantom
-from mmad.report.build import write_report
+from mmad.report.write_report import write_report
 from mmad.store.store import Store
 
 pytestmark = MARKS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from random_search import examples
 from report_fixtures import Sample
 
-from mmad.analysis.frames import ReportFrame, load_frame
+from mmad.analysis.report_frame import ReportFrame, load_frame
 from mmad.experiment_log.model import Log
 from mmad.experiment_log.parser import read_log
 from mmad.report.log_export import NOTE, export_log, note_line

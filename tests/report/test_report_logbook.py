@@ -13,14 +13,14 @@ from page_parser import Page
 from report_fixtures import HOSTILE, WHEN, Sample
 from undrawn import Undrawn, undrawn_html
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.experiment_log.parser import read_log_file
 from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, entries, later_entries
-from mmad.report.build import write_report
-from mmad.report.drawing import draw_file, draw_page
+from mmad.report.figure_drawing import draw_file, draw_page
 from mmad.report.figures import FigureFile, entries_figure
-from mmad.report.model import Logbook, PageForm, ReportModel, anchor_of, build_model, logbook_of
+from mmad.report.sections import Logbook, PageForm, ReportModel, anchor_of, build_model, logbook_of
 from mmad.report.tables import log_table
+from mmad.report.write_report import write_report
 from mmad.report.writers.html import render_html, render_pages
 from mmad.store.measurements import LogRecord
 from mmad.store.store import Store

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from report_fixtures import WHEN, Sample
 from undrawn import undrawn_markdown
 
-from mmad.analysis.frames import load_frame
-from mmad.report.model import ReportModel, build_model
+from mmad.analysis.report_frame import load_frame
+from mmad.report.sections import ReportModel, build_model
 from mmad.report.table_model import Column, ReportTable, Shown
-from mmad.report.table_writers import as_markdown, escape
 from mmad.report.writers.markdown import MarkdownReport, fenced, render_markdown
+from mmad.report.writers.tables import as_markdown, escape
 
 
 @pytest.fixture(scope="module")

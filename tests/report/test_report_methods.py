@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from report_fixtures import WHEN, Sample
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.base.records import SPLITS
-from mmad.data.flow import Acquired, Excluded
+from mmad.data.acquisition import Acquired
+from mmad.data.exclusions import Excluded
 from mmad.data.phantom.generate import make_phantom
-from mmad.report.build import write_report
 from mmad.report.cohort import Cohort, Flow, cohort_key, cohort_of
 from mmad.report.methods import methods_of, reference, render_methods
-from mmad.report.model import ReportModel, build_model
+from mmad.report.sections import ReportModel, build_model
 from mmad.report.tables import cohort_table, flow_table
+from mmad.report.write_report import write_report
 
 LITERATURE: dict[str, Any] = json.loads((files("mmad.report") / "literature.json").read_text("utf-8"))
 

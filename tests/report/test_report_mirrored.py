@@ -7,10 +7,10 @@ import re
 from report_fixtures import WHEN, Sample
 from undrawn import undrawn_html, undrawn_markdown
 
-from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.analysis.report_frame import AblationFrame, load_frame
 from mmad.base.formatting import decimal
 from mmad.experiment_log.shipped import entries, entry
-from mmad.report.model import build_model, mirrored
+from mmad.report.sections import build_model, mirrored
 
 
 def made(*documented: str | None, **setup: object) -> AblationFrame:

@@ -13,8 +13,8 @@ from page_browser import MARKS, Browser
 
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup
-from mmad.report.model import ReportModel
 from mmad.report.run_blocks import setup_toml
+from mmad.report.sections import ReportModel
 
 pytestmark = MARKS
 COLUMN = (

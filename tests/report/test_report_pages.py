@@ -15,11 +15,11 @@ from page_parser import Page
 from report_fixtures import WHEN, Sample
 from undrawn import Undrawn
 
-from mmad.analysis.frames import load_frame
-from mmad.report import build
-from mmad.report.build import write_report
-from mmad.report.model import PageForm, ReportModel, ablation_anchor, build_model, linked
-from mmad.report.rendering import FigureRenderer
+from mmad.analysis.report_frame import load_frame
+from mmad.report import write_report as report_module
+from mmad.report.figure_renderer import FigureRenderer
+from mmad.report.sections import PageForm, ReportModel, ablation_anchor, build_model, linked
+from mmad.report.write_report import write_report
 from mmad.report.writers.html import render_pages
 
 LATER = WHEN.replace(year=2023)
@@ -196,7 +196,7 @@ def test_old_pages_are_removed_and_other_files_stay(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_undrawn")
 def test_many_runs_become_pages_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "RUNS_IN_ONE_FILE", 3)
+    monkeypatch.setattr(report_module, "RUNS_IN_ONE_FILE", 3)
     source = sample_of(0.4, 0.5).source
     assert write_report(source, html=tmp_path / "r.html", created=WHEN).pages == 2
     assert write_report(source, html=tmp_path / "r.html", pages=False, created=WHEN).pages == 0

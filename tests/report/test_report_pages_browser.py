@@ -8,7 +8,7 @@ import pytest
 from page_browser import MARKS, Browser
 from report_fixtures import WHEN, Sample
 
-from mmad.report.build import write_report
+from mmad.report.write_report import write_report
 
 pytestmark = MARKS
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from report_fixtures import WHEN, Sample
 
 from mmad.analysis.comparison import ComparisonTable, NotComparable, comparison_tables, paired_means, seed_mean
-from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.analysis.report_frame import AblationFrame, load_frame
 from mmad.analysis.verdicts import Statistics
 from mmad.config.protocol import EvaluationProtocol
-from mmad.report.model import build_model, headline
+from mmad.report.sections import build_model, headline
 from mmad.report.tables import common_parameters
 
 score = st.floats(0, 1, allow_nan=False)

@@ -12,17 +12,17 @@ from pathlib import Path
 import analysis_fixtures as made
 import pytest
 
-from mmad.analysis.frames import load_frame
-from mmad.analysis.metrics import estimate_of
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
+from mmad.analysis.cached_statistics import estimate_of
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, evaluation_target
+from mmad.analysis.report_frame import load_frame
 from mmad.base.errors import ReportError
 from mmad.config.runs import Member
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.report.build import write_paper
 from mmad.report.paper import MEASURES, paper_table
-from mmad.report.table_writers import as_csv, as_latex, latex
+from mmad.report.write_report import write_paper
 from mmad.report.writers.html import table_page
+from mmad.report.writers.tables import as_csv, as_latex, latex
 from mmad.store.lookup import find_seeds
 from mmad.store.store import Store
 

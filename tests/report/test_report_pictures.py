@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmad.analysis.frames import AblationFrame, load_frame
-from mmad.analysis.targets import DetectionStore
+from mmad.analysis.evaluation_target import DetectionStore
+from mmad.analysis.report_frame import AblationFrame, load_frame
 from mmad.analysis.verdicts import compare_ablation, comparison_targets
 from mmad.base.errors import ReportError
 from mmad.base.records import Detections, GroundTruth

@@ -15,10 +15,10 @@ from mmad.base.formatting import straight
 from mmad.data.contact_sheet import COLOURS
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.report.build import write_report
-from mmad.report.model import ReportModel
 from mmad.report.picture_drawing import differs, isolated
 from mmad.report.pictures import AblationPictures
+from mmad.report.sections import ReportModel
+from mmad.report.write_report import write_report
 from mmad.report.writers.html import _template
 from mmad.store.store import Store
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from report_fixtures import Sample
 
-from mmad.analysis.frames import CheckpointResult, MemberFrame, load_frame
+from mmad.analysis.report_frame import CheckpointResult, MemberFrame, load_frame
 from mmad.base.records import CheckpointRecord
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup

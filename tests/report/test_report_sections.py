@@ -12,14 +12,14 @@ from PIL import Image
 from report_fixtures import WHEN
 from sqlalchemy import text
 
-from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.evaluation_target import EvaluationOptions
 from mmad.base.records import EnvironmentRecord, EpochRecord, Metric, ParameterCount
 from mmad.config.runs import Ablation
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.detections_file import version_of
-from mmad.report import rendering, section_cache
-from mmad.report.build import write_report
-from mmad.report.model import AblationSection
+from mmad.report import figure_renderer, section_cache
+from mmad.report.sections import AblationSection
+from mmad.report.write_report import write_report
 from mmad.store.measurements import write_epoch
 from mmad.store.notes import add_note
 from mmad.store.store import Store
@@ -56,7 +56,7 @@ class Reports:
             return render(model, section, *more, **named)  # type: ignore[arg-type]
 
         monkeypatch.setattr(section_cache, "render_section", counted)
-        monkeypatch.setattr(rendering, "_draw", lambda task: (f"<svg><desc>{task!r}</desc></svg>",) * 12)
+        monkeypatch.setattr(figure_renderer, "_draw", lambda task: (f"<svg><desc>{task!r}</desc></svg>",) * 12)
         self.page()
 
     def store(self) -> Store:

@@ -14,12 +14,12 @@ import pytest
 from statistics_fixtures import FEW, model_with, pairs, two_settings, words
 from undrawn import undrawn_html, undrawn_markdown
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.evaluation_target import DetectionStore, evaluation_target
 from mmad.analysis.input_controls import Alteration, _subject
-from mmad.analysis.targets import DetectionStore, evaluation_target
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import compare_ablation, compute_statistics
 from mmad.base.formatting import bounds, decimal, interval, signed
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from report_fixtures import Sample
 
-from mmad.analysis.frames import AblationFrame, load_frame
-from mmad.analysis.metrics import Profile
+from mmad.analysis.cached_statistics import Profile
+from mmad.analysis.report_frame import AblationFrame, load_frame
 from mmad.analysis.verdicts import RunKey, RunStatistics, Statistics
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.operating_points import (

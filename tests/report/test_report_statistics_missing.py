@@ -13,18 +13,18 @@ from report_fixtures import WHEN
 from statistics_fixtures import FEW, model_with, pairs, two_settings, words
 from undrawn import undrawn_html, undrawn_markdown
 
-from mmad.analysis import metrics as module
+from mmad.analysis import cached_statistics as module
 from mmad.analysis.comparison import NotComparable, PairStatistics
-from mmad.analysis.frames import load_frame
-from mmad.analysis.targets import DetectionStore, evaluation_target
+from mmad.analysis.evaluation_target import DetectionStore, evaluation_target
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import FailureCachingStore, Statistics, compute_statistics
 from mmad.base.errors import DataError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.report.build import write_report
-from mmad.report.model import AblationSection, ReportModel, build_model
+from mmad.report.sections import AblationSection, ReportModel, build_model
 from mmad.report.tables import reasons, threshold_tables
+from mmad.report.write_report import write_report
 from mmad.store.lookup import find_run
 from mmad.store.store import Store
 
@@ -64,7 +64,7 @@ def test_without_the_data_set_cached_figures_stay_and_the_rest_gives_the_reason(
     def refuse(folder: Path) -> DataSet:
         raise DataError("not there", where=folder)
 
-    monkeypatch.setattr("mmad.analysis.targets.load_dataset", refuse)
+    monkeypatch.setattr("mmad.analysis.evaluation_target.load_dataset", refuse)
     assert compute_statistics(load_frame(store), store, options=FEW).pairs == kept.pairs
 
 
@@ -75,7 +75,7 @@ def test_a_missing_data_set_is_looked_up_once(store: Store, monkeypatch: pytest.
         looked.append(folder)
         raise DataError("not there", where=folder)
 
-    monkeypatch.setattr("mmad.analysis.targets.load_dataset", refuse)
+    monkeypatch.setattr("mmad.analysis.evaluation_target.load_dataset", refuse)
     found = compute_statistics(load_frame(store), store, options=FEW)
     assert len(looked) == 1
     assert {stats.why for stats in found.runs.values()} == {f"{looked[0]}: not there"}

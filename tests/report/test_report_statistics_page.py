@@ -13,11 +13,11 @@ from page_parser import Page
 from report_fixtures import HOSTILE, WHEN, Sample, hostile_sample, patience_sample
 from undrawn import undrawn_html, undrawn_markdown
 
+from mmad.analysis.cached_statistics import Profile
 from mmad.analysis.comparison import MeasuredRun, PairStatistics
-from mmad.analysis.frames import load_frame
 from mmad.analysis.input_controls import Alteration, Control
-from mmad.analysis.metrics import Profile
 from mmad.analysis.overfitting import onset_of, onset_words
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import RunStatistics, Statistics, finished_comparisons, pair_key
 from mmad.base.records import EpochRecord
 from mmad.evaluation.agreement import Drop
@@ -35,7 +35,7 @@ from mmad.evaluation.operating_points import (
     RecallCurve,
 )
 from mmad.evaluation.resampling import Interval
-from mmad.report.model import ReportModel, build_model
+from mmad.report.sections import ReportModel, build_model
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import MarkdownReport
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from report_fixtures import WHEN, Sample
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.base.records import CheckpointRecord, EpochRecord, Metric
 from mmad.config.load import load_ablation
 from mmad.config.runs import DataSource
-from mmad.report.build import write_report
+from mmad.report.write_report import write_report
 from mmad.store.store import Store
 
 FILE = """

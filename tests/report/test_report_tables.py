@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from report_fixtures import HOSTILE, WHEN, Sample
 from statistics_fixtures import FEW, two_settings
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import compute_statistics
 from mmad.base.errors import ReportError
 from mmad.base.paths import file_stem
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.operating_points import gaps
-from mmad.report.build import write_report
-from mmad.report.model import AblationSection, ReportModel, build_model, mirrored
-from mmad.report.table_writers import write_tables
+from mmad.report.sections import AblationSection, ReportModel, build_model, mirrored
 from mmad.report.tables import all_tables
+from mmad.report.write_report import write_report
+from mmad.report.writers.tables import write_tables
 from mmad.store.store import Store
 
 SAFE = re.compile(r"[a-z0-9][a-z0-9_-]*--[a-z0-9-]+|_[a-z0-9_-]*--[a-z0-9-]+")

@@ -23,7 +23,7 @@ from undrawn import Undrawn
 from mmad.base.errors import ReportError
 from mmad.config.load import load_ablation
 from mmad.config.runs import DataSource
-from mmad.report.model import PageForm, ReportModel
+from mmad.report.sections import PageForm, ReportModel
 from mmad.report.watch import live, settle, still, watch
 from mmad.report.writers.html import render_html, render_pages
 from mmad.store.claims import Owner

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mmad.report.figure_renderer import FigureRenderer
 from mmad.report.figures import CurveFigure, FigureFile, ReportFigure
-from mmad.report.model import ReportModel
-from mmad.report.rendering import FigureRenderer
+from mmad.report.sections import ReportModel
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import MarkdownReport, render_markdown
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from queue_bench import Bench
 
-from mmad.config.own_modules import find_module
+from mmad.config.user_modules import find_module
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
 from mmad.scheduler.executors.node_check import Needs, main, missing

@@ -16,10 +16,10 @@ from mmad.base.errors import StoreError
 from mmad.store import maintenance, schema
 from mmad.store.claims import Owner
 from mmad.store.export import batches
-from mmad.store.json import detail_json
 from mmad.store.lookup import member_summaries
 from mmad.store.maintenance import copy_database
 from mmad.store.notes import read_notes
+from mmad.store.run_json import detail_json
 from mmad.store.store import Store
 
 

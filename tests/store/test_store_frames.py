@@ -10,9 +10,9 @@ import pytest
 import store_samples as samples
 
 from mmad.base.errors import StoreError
-from mmad.store.json import detail_json
 from mmad.store.lookup import run_detail
 from mmad.store.notes import Notes
+from mmad.store.run_json import detail_json
 from mmad.store.store import Store
 
 NUMBERS = ("val_ap", "val_ar", "test_ap", "test_ar")

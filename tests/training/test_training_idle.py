@@ -16,7 +16,7 @@ from training_runs import Notes
 
 from mmad.base.paths import RunPaths
 from mmad.base.records import ClinicalColumns
-from mmad.config.fields import Condition, stated
+from mmad.config.field_effects import Condition, stated
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import DataSource, RunSpec
 from mmad.config.setup import ModelSetup

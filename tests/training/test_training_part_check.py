@@ -15,9 +15,9 @@ from training_runs import Notes, specification
 from mmad.base.errors import SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.records import DOCUMENTED_COLUMNS
-from mmad.config import own_modules
-from mmad.config.own_modules import find_module, make_importable
+from mmad.config import user_modules
 from mmad.config.setup import ModelSetup
+from mmad.config.user_modules import find_module, make_importable
 from mmad.data.dataset import DataSet
 from mmad.detector import build_detector, parameter_counts
 from mmad.training import train
@@ -42,7 +42,7 @@ class Part(nn.Module):
 def _forgotten() -> Iterator[None]:
     before = set(sys.modules)
     yield
-    own_modules._FINDER.modules.clear()
+    user_modules._FINDER.modules.clear()
     for name in set(sys.modules) - before:
         if name.split(".")[0] in ("mylab", "mine"):
             del sys.modules[name]

@@ -7,7 +7,7 @@ told their number before it is loaded.
 import os
 import sys
 
-_MODULES = ("mmad.scheduler.worker", "mmad.training.rank_process", "mmad.report.drawing")
+_MODULES = ("mmad.scheduler.worker", "mmad.training.rank_process", "mmad.report.figure_drawing")
 _SCRIPTS = ("/bin/mmad", "/benchmarks/gpu.py", "_command.py", "/pretending_mmad.py", "/pretending_worker.py")
 
 if "WARM" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from mmad.base.multiple_testing import holm
+from mmad.base.holm import holm
 from mmad.base.records import SPLITS
 from mmad.data.audit.findings import AuditIssue, LabelCount, Level, SplitCount, finding
 from mmad.data.column_types import alike_values, one_spelling, told_label

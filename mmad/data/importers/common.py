@@ -19,23 +19,24 @@ from mmad.base.cores import usable_cores
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress
 from mmad.config.messages import no_such, one_of, shown
+from mmad.data.acquisition import NOT_KNOWN, Acquisition
 from mmad.data.column_types import (
     ClinicalCells,
     ColumnChoice,
     ColumnOutcome,
     choose_columns,
     known_word,
-    number_text,
     one_spelling,
     year_of,
 )
 from mmad.data.dataset import IMAGES, Box
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
-from mmad.data.flow import NOT_KNOWN, Acquisition, Excluded
+from mmad.data.exclusions import Excluded
 from mmad.data.image_cache import in_order, reason
 from mmad.data.pixels import BITS, MOST_BITS, highest_value, is_deep, is_float, significant_bits, upright_size
 from mmad.data.reader import LEAST_SHARE, is_inside, leads_out, load_dataset
 from mmad.data.spellings import number_groups, spelling_groups
+from mmad.data.tables import number_text
 from mmad.data.writer import new_folder
 
 

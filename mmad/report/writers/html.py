@@ -15,16 +15,20 @@ from unicodedata import bidirectional
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmad.analysis.frames import CheckpointResult
 from mmad.analysis.overfitting import onset_of, onset_words
+from mmad.analysis.report_frame import CheckpointResult
 from mmad.analysis.verdicts import Statistics
 from mmad.base import formatting
 from mmad.base.paths import file_stem, near
-from mmad.report import picture_drawing, table_writers, tables
+from mmad.report import picture_drawing, tables
 from mmad.report.badges import Badge, legend
+from mmad.report.figure_renderer import FigureRenderer
 from mmad.report.figures import CurveFigure, ReportFigure, entries_figure, section_figures
 from mmad.report.methods import methods_of, reference
-from mmad.report.model import (
+from mmad.report.picture_drawing import PanelView, Tag, place_tags
+from mmad.report.pictures import PageImage, PanelBox
+from mmad.report.run_blocks import heading_figures, log_block, setup_toml
+from mmad.report.sections import (
     AblationSection,
     Links,
     LogView,
@@ -36,11 +40,8 @@ from mmad.report.model import (
     layout,
     lead,
 )
-from mmad.report.picture_drawing import PanelView, Tag, place_tags
-from mmad.report.pictures import PageImage, PanelBox
-from mmad.report.rendering import FigureRenderer
-from mmad.report.run_blocks import heading_figures, log_block, setup_toml
 from mmad.report.table_model import ReportTable
+from mmad.report.writers.tables import tabular
 
 #: Classes of Unicode's bidirectional algorithm of letters and marks that are not written from left to right.
 _TURNING = frozenset(("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"))
@@ -359,6 +360,6 @@ def _environment() -> Environment:
         environment.filters[name] = getattr(formatting, name)
     environment.filters["near"] = near
     environment.filters["isolated"] = isolated
-    environment.filters["latex"] = table_writers.tabular
+    environment.filters["latex"] = tabular
     environment.globals.update(_FUNCTIONS)
     return environment

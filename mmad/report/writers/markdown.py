@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from mmad.analysis.frames import AblationFrame
 from mmad.analysis.overfitting import onset_of, onset_words
+from mmad.analysis.report_frame import AblationFrame
 from mmad.analysis.verdicts import Statistics
 from mmad.base.formatting import clean, clip, duration, moment, plural, short_key
+from mmad.report.figure_renderer import FigureRenderer
 from mmad.report.figures import (
     WIDE,
     FigureFile,
@@ -21,7 +22,6 @@ from mmad.report.figures import (
     forest_figure,
     run_figure,
 )
-from mmad.report.model import AblationSection, ReportModel, RunSection
 from mmad.report.picture_drawing import (
     ap_contribution_words,
     differs,
@@ -32,10 +32,9 @@ from mmad.report.picture_drawing import (
     raster,
 )
 from mmad.report.pictures import AblationPictures, PairPictures, Pictures, StudyPicture
-from mmad.report.rendering import FigureRenderer
 from mmad.report.run_blocks import heading_figures, log_block
+from mmad.report.sections import AblationSection, ReportModel, RunSection
 from mmad.report.table_model import ReportTable
-from mmad.report.table_writers import as_markdown, escape
 from mmad.report.tables import (
     against_tables,
     benefit_table,
@@ -53,6 +52,7 @@ from mmad.report.tables import (
     threshold_tables,
     trials_table,
 )
+from mmad.report.writers.tables import as_markdown, escape
 from mmad.store.notes import Note
 
 # Pictures: one file for each study beside the charts, with its words in the text.

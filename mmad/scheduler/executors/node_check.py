@@ -93,7 +93,7 @@ def _weights(needs: Needs) -> str | None:
 
 
 def _modules(named: Sequence[OwnModule]) -> str | None:
-    from mmad.config.own_modules import difference, find_module
+    from mmad.config.user_modules import difference, find_module
 
     for module in named:
         try:

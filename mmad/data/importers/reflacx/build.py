@@ -13,8 +13,9 @@ from PIL import Image
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_LABELS, OnProgress, Split
 from mmad.config.messages import no_such, one_of
+from mmad.data.acquisition import SHIFTED, Acquisition
 from mmad.data.dataset import IMAGES, DataSet, policy_of, read_split, split_by_patient, split_by_row
-from mmad.data.flow import SHIFTED, Acquisition, Excluded
+from mmad.data.exclusions import Excluded
 from mmad.data.importers.reflacx.boxes import (
     PHASES,
     REASONS,

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from report_fixtures import WHEN, Sample
 
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.base.errors import ReportError
-from mmad.report import rendering
-from mmad.report.build import write_report
-from mmad.report.drawing import draw_page
+from mmad.report import figure_renderer
+from mmad.report.figure_drawing import draw_page
+from mmad.report.figure_renderer import FEW, FigureRenderer
 from mmad.report.figures import CurveFigure, Panel, Series, report_figures
-from mmad.report.model import build_model
-from mmad.report.rendering import FEW, FigureRenderer
+from mmad.report.sections import build_model
+from mmad.report.write_report import write_report
 from mmad.store.store import Store
 
 
@@ -28,19 +28,19 @@ def figure(n: int, value: float = 0.2) -> CurveFigure:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the figures that are drawn in this process, which remembers none from before."""
     names: list[str] = []
-    draw = rendering._draw
+    draw = figure_renderer._draw
 
     def counted(task: Any) -> Any:
         names.append(task.name)
         return draw(task)
 
-    monkeypatch.setattr(rendering, "_draw", counted)
-    monkeypatch.setattr(rendering, "_recent", {})
+    monkeypatch.setattr(figure_renderer, "_draw", counted)
+    monkeypatch.setattr(figure_renderer, "_recent", {})
     return names
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "_recent", {})
+    monkeypatch.setattr(figure_renderer, "_recent", {})
 
 
 def test_an_unchanged_figure_is_read_and_a_changed_one_drawn_in_its_place(
@@ -83,7 +83,7 @@ def test_a_store_open_for_reading_is_left_alone(tmp_path: Path, drawn: list[str]
 
 @pytest.mark.slow
 def test_helpers_draw_the_same_and_a_dead_one_costs_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "usable_cores", lambda: 2)
+    monkeypatch.setattr(figure_renderer, "usable_cores", lambda: 2)
     figures = [figure(n) for n in range(FEW)]
     with FigureRenderer() as renderer:
         first = renderer.page(figures)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mmad.base.errors import SpecError
-from mmad.config import own_modules
+from mmad.config import user_modules
 from mmad.config.load import load_ablation
-from mmad.config.own_modules import difference, find_module, make_importable, with_modules
 from mmad.config.runs import Ablation
+from mmad.config.user_modules import difference, find_module, make_importable, with_modules
 
 FILE = """\
 [setup]
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 def _forgotten() -> Iterator[None]:
     before = set(sys.modules)
     yield
-    own_modules._FINDER.modules.clear()
+    user_modules._FINDER.modules.clear()
     for name in set(sys.modules) - before:
         del sys.modules[name]
 

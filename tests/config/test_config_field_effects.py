@@ -9,7 +9,7 @@ import pytest
 from test_config_runs import DATA, OTHER_SETUP
 
 from mmad.base.records import DOCUMENTED_COLUMNS, ClinicalColumns
-from mmad.config.fields import ALWAYS, Effect, affecting, naming, reading, stated, unless, when
+from mmad.config.field_effects import ALWAYS, Effect, affecting, naming, reading, stated, unless, when
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmad.analysis.cache import read_cached
-from mmad.analysis.metrics import cached_result, diagnosis_of, is_of, subject_of
-from mmad.analysis.targets import DetectionStore, EvaluationTarget, fold_of
+from mmad.analysis.cached_statistics import cached_result, diagnosis_of, is_of, subject_of
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, fold_of
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural
 from mmad.base.records import AnalysisRecord, GroundTruth

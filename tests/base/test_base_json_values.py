@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from mmad.base.json import finite, to_json_value
+from mmad.base.json_values import finite, to_json_value
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mmad.analysis.comparison import ComparisonTable, NotComparable, compared_kind, comparison_tables
-from mmad.analysis.frames import AblationFrame, CheckpointResult, MemberFrame, ReportFrame, RunFrame
+from mmad.analysis.report_frame import AblationFrame, CheckpointResult, MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.verdicts import Statistics
 from mmad.base.errors import MmadError, SpecError
 from mmad.base.formatting import clip, moment, plural, short_key

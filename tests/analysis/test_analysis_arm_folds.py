@@ -13,13 +13,11 @@ import analysis_fixtures as made
 import numpy as np
 import pytest
 
+from mmad.analysis.arm_folds import arms_over_folds
+from mmad.analysis.cached_statistics import sample_of
 from mmad.analysis.clinical_table import late_fusion
 from mmad.analysis.comparison import ESTIMAND_OF_FOLDS, FOLDS, OUTSIDE_FOLDS, Comparison
-from mmad.analysis.external import external_pairs, note_external, outside_target, recorded_external
-from mmad.analysis.folds import arms_over_folds
-from mmad.analysis.frames import load_frame
-from mmad.analysis.metrics import sample_of
-from mmad.analysis.targets import (
+from mmad.analysis.evaluation_target import (
     DetectionStore,
     EvaluationOptions,
     by_fold,
@@ -27,23 +25,26 @@ from mmad.analysis.targets import (
     evaluation_target,
     fold_of,
 )
+from mmad.analysis.external import external_pairs, note_external, outside_target, recorded_external
+from mmad.analysis.report_frame import load_frame
 from mmad.analysis.verdicts import compare_ablation, compare_arms, comparison_targets
 from mmad.api.results import evaluate
 from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.protocol import Fold
 from mmad.config.runs import Ablation, Member
-from mmad.data.dataset import DataSet, samples
+from mmad.data.dataset import DataSet
 from mmad.data.folds import folded
 from mmad.data.phantom.generate import make_phantom
+from mmad.data.samples import samples
+from mmad.evaluation.cross_validation import pooled
 from mmad.evaluation.detections_file import write_detections
 from mmad.evaluation.diagnosis import score_allowing
 from mmad.evaluation.differences import FoldedSample, MeanDifference
-from mmad.evaluation.folds import pooled
 from mmad.report.cohort import cohorts_of
 from mmad.report.methods import render_methods
-from mmad.report.model import build_model
 from mmad.report.pictures import pictures_of
+from mmad.report.sections import build_model
 from mmad.report.tables import pairs_table
 from mmad.store.lookup import find_ensembles, find_run, find_seeds, member_summaries
 from mmad.store.store import Store

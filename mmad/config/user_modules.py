@@ -23,7 +23,7 @@ from mmad.base.errors import SpecError
 from mmad.base.formatting import short_key
 from mmad.config.ablation_file import place_of_part
 from mmad.config.messages import nearest
-from mmad.config.part_words import PARTS, is_own, part_path
+from mmad.config.named_parts import PARTS, is_own, part_path
 from mmad.config.protocol import OwnModule
 from mmad.config.runs import Ablation, RunSpec
 

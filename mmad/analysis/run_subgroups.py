@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmad.analysis.cache import read_cached
+from mmad.analysis.cached_statistics import cached_result, diagnosis_of, is_of, subject_of
 from mmad.analysis.comparison import require_comparable
-from mmad.analysis.metrics import cached_result, diagnosis_of, is_of, subject_of
-from mmad.analysis.targets import DetectionStore, EvaluationTarget, fold_of
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, fold_of
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AnalysisRecord, RunRecord
 from mmad.config.messages import no_such, one_of
+from mmad.data.acquisition import ACQUIRED
 from mmad.data.dataset import DataSet
-from mmad.data.flow import ACQUIRED
 from mmad.evaluation.subgroups import Interaction, Levels, Subgroup, interactions, subgroups
 from mmad.store.store import Store
 

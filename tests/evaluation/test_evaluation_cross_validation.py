@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.records import Detections, GroundTruth
+from mmad.evaluation.cross_validation import fold_error, over_folds, pooled_ap
 from mmad.evaluation.differences import (
     Difference,
     FamilyPair,
@@ -25,7 +26,6 @@ from mmad.evaluation.differences import (
     folded_mean_difference,
     on_common_patients,
 )
-from mmad.evaluation.folds import fold_error, over_folds, pooled_ap
 from mmad.evaluation.intervals import estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.resampling import Interval, weigh

@@ -11,7 +11,7 @@ import pytest
 from report_fixtures import WHEN, ListSource, Sample
 
 from mmad.base.errors import ReportError
-from mmad.report.build import write_report
+from mmad.report.write_report import write_report
 
 
 @pytest.fixture
@@ -73,5 +73,5 @@ def test_a_place_that_cannot_be_written_is_named(small: ListSource, tmp_path: Pa
 
 @pytest.mark.slow
 def test_the_report_never_imports_torch() -> None:
-    code = "import sys, mmad.report.build, mmad.cli.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, mmad.report.write_report, mmad.cli.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.analysis.verdicts import Statistics
-from mmad.report.drawing import PALETTE, draw_file, draw_page
+from mmad.report.figure_drawing import PALETTE, draw_file, draw_page
 from mmad.report.figures import (
     NARROW,
     WIDE,
@@ -30,7 +30,7 @@ from mmad.report.figures import (
     forest_figure,
     run_figure,
 )
-from mmad.report.model import ReportModel
+from mmad.report.sections import ReportModel
 
 LINE = Series("validation", (1, 2, 3), (0.1, 0.2, 0.15))
 PANEL = Panel("AP (IoU)", (LINE,), y_label="AP", marks=(2,))

@@ -9,7 +9,7 @@ import pytest
 from report_fixtures import ListSource, Sample
 
 from mmad.analysis.comparison import DataFile
-from mmad.analysis.frames import load_frame
+from mmad.analysis.report_frame import load_frame
 from mmad.base.errors import ReportError
 from mmad.config.protocol import EvaluationProtocol
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mmad.analysis.comparison import FOLDS
-from mmad.analysis.targets import fold_of, setting_of
+from mmad.analysis.evaluation_target import fold_of, setting_of
 from mmad.base.formatting import interval, plural
-from mmad.base.json import to_json_value
+from mmad.base.json_values import to_json_value
 from mmad.config.protocol import Fold
 from mmad.data.folds import held_out_ratio
-from mmad.evaluation.folds import over_folds
+from mmad.evaluation.cross_validation import over_folds
 from mmad.evaluation.resampling import Interval
 from mmad.store.lookup import CheckpointFigures, MemberSummary
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmad.analysis.cached_statistics import Diagnosis, MaskFigures, Profile
 from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
@@ -20,12 +21,11 @@ from mmad.analysis.comparison import (
     benefits,
     shared_words,
 )
+from mmad.analysis.evaluation_target import EvaluationOptions, EvaluationTarget, by_fold, ensemble_note, setting_of
 from mmad.analysis.input_controls import Control, meaning
-from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
-from mmad.analysis.readers import RunReaders
-from mmad.analysis.subgroups import RunSubgroups
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, by_fold, ensemble_note, setting_of
-from mmad.base.json import to_json_value
+from mmad.analysis.run_readers import RunReaders
+from mmad.analysis.run_subgroups import RunSubgroups
+from mmad.base.json_values import to_json_value
 from mmad.data.external import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.differences import Decision, FoldedSample, plans

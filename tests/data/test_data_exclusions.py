@@ -11,12 +11,13 @@ import pytest
 from coco_fixtures import draw, write_csv, write_world
 from dicom_fixtures import dicom, save
 
-from mmad.analysis.subgroups import columns_of, levels_of
+from mmad.analysis.run_subgroups import columns_of, levels_of
 from mmad.base.errors import DataError
+from mmad.data.acquisition import NOT_KNOWN, Acquired, Acquisition, acquired
 from mmad.data.coco_export import export_coco
 from mmad.data.column_types import year_of
 from mmad.data.dataset import DataSet
-from mmad.data.flow import NOT_KNOWN, Acquired, Acquisition, Excluded, acquired, in_source
+from mmad.data.exclusions import Excluded, in_source
 from mmad.data.importers.coco import ClinicalTable, import_coco
 from mmad.data.importers.csv import import_csv
 from mmad.data.reader import load_dataset

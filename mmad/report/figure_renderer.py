@@ -164,19 +164,19 @@ def _digest(figure: ReportFigure) -> str:
 @functools.cache
 def _drawing() -> str:
     """Of what draws: our code and matplotlib's version."""
-    code = Path(__file__).with_name("drawing.py").read_bytes()
+    code = Path(__file__).with_name("figure_drawing.py").read_bytes()
     return f"{hashlib.sha256(code).hexdigest()} {version('matplotlib')}"
 
 
 def _draw(task: FigureTask) -> Any:
-    from mmad.report.drawing import draw
+    from mmad.report.figure_drawing import draw
 
     return draw(task)
 
 
 def _start() -> subprocess.Popen[bytes]:
     """A process that draws, which ends with its standard input; a core each."""
-    command = [sys.executable, "-P", "-m", "mmad.report.drawing"]
+    command = [sys.executable, "-P", "-m", "mmad.report.figure_drawing"]
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment

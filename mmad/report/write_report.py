@@ -10,28 +10,28 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from mmad.analysis.frames import ReportSource, load_records, with_measured
-from mmad.analysis.targets import EvaluationOptions
+from mmad.analysis.evaluation_target import EvaluationOptions
+from mmad.analysis.report_frame import ReportSource, load_records, with_measured
 from mmad.analysis.verdicts import compute_statistics
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.report.against import Against, report_against
 from mmad.report.crate import write_crate
+from mmad.report.figure_renderer import FigureRenderer
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.methods import render_methods
-from mmad.report.model import PAGE_MARK, Logbook, PageForm, ReportModel, logbook_of
 from mmad.report.paper import ABLATION, paper_tables
 from mmad.report.pictures import check_number
 from mmad.report.provenance import Provenance
-from mmad.report.rendering import FigureRenderer
 from mmad.report.section_cache import ModelMaker, ModelOptions, make_sections, with_outcomes
+from mmad.report.sections import PAGE_MARK, Logbook, PageForm, ReportModel, logbook_of
 from mmad.report.table_model import ReportTable
-from mmad.report.table_writers import as_csv, as_latex, write_tables
 from mmad.report.tables import all_tables
 from mmad.report.watch import live
 from mmad.report.writers.html import RunProgress, Section, assemble, table_page
 from mmad.report.writers.markdown import render_markdown
+from mmad.report.writers.tables import as_csv, as_latex, write_tables
 from mmad.store.store import Store
 
 #: A report of more runs than this is written as linked pages by default.

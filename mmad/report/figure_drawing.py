@@ -801,7 +801,7 @@ def _value(value: float | None) -> str:
 
 
 def _serve() -> None:
-    """Draws what comes in until it ends: a helper of ``mmad.report.rendering``."""
+    """Draws what comes in until it ends: a helper of ``mmad.report.figure_renderer``."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     while True:
         try:

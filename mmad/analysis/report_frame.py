@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotComparable, compare_pairs, members_seen
-from mmad.analysis.targets import setting_of
+from mmad.analysis.evaluation_target import setting_of
 from mmad.base.errors import ReportError, StoreError
 from mmad.base.records import (
     KEPT_KINDS,

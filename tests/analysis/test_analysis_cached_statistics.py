@@ -12,7 +12,7 @@ import analysis_fixtures as made
 import numpy as np
 import pytest
 
-from mmad.analysis.metrics import (
+from mmad.analysis.cached_statistics import (
     AgreementOptions,
     agreement_of,
     coco_of,
@@ -22,7 +22,13 @@ from mmad.analysis.metrics import (
     profile_of,
     sample_of,
 )
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, ensemble_of, evaluation_target
+from mmad.analysis.evaluation_target import (
+    DetectionStore,
+    EvaluationOptions,
+    EvaluationTarget,
+    ensemble_of,
+    evaluation_target,
+)
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.records import RunRecord
 from mmad.config.protocol import EvaluationProtocol

@@ -20,7 +20,7 @@ import numpy as np
 
 from mmad.analysis.cache import cached
 from mmad.analysis.comparison import MeasuredRun, PairAgreement, require_comparable
-from mmad.analysis.targets import (
+from mmad.analysis.evaluation_target import (
     DetectionStore,
     EvaluationOptions,
     EvaluationTarget,
@@ -37,6 +37,7 @@ from mmad.evaluation import coco
 from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
 from mmad.evaluation.coco import Overlap
 from mmad.evaluation.coco_summary import CocoSet, coco_set
+from mmad.evaluation.cross_validation import over_folds, pooled_ap
 from mmad.evaluation.detections_file import version_of, write_detections
 from mmad.evaluation.diagnosis import (
     FALSE_POSITIVES,
@@ -51,7 +52,6 @@ from mmad.evaluation.diagnosis import (
     wafroc,
 )
 from mmad.evaluation.differences import FoldedSample, PairSample, pair_sample
-from mmad.evaluation.folds import over_folds, pooled_ap
 from mmad.evaluation.intervals import IntervalEstimate, estimate
 from mmad.evaluation.operating_points import (
     Calibration,
