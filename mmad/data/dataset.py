@@ -386,12 +386,18 @@ def _require_distinct(dataset: DataSet, studies: list[Study]) -> None:
 _WORDS = {"training": "train", "valid": "val", "validate": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
-def read_split(word: str, where: str) -> Split:
-    """``train``, ``val`` or ``test``, also spelled in full (``validation``) or in capitals. Raises DataError."""
+def split_of(word: str) -> Split | None:
+    """``train``, ``val`` or ``test``, also spelled in full (``validation``) or in capitals; None of any other word."""
     plain = _WORDS.get(word.casefold(), word.casefold())
-    if plain not in SPLITS:
+    return SPLITS[SPLITS.index(plain)] if plain in SPLITS else None
+
+
+def read_split(word: str, where: str) -> Split:
+    """The split that ``split_of`` finds. Raises DataError where it finds none."""
+    found = split_of(word)
+    if found is None:
         raise DataError(no_such("split", word, SPLITS), where=where, hint=one_of(SPLITS))
-    return SPLITS[SPLITS.index(plain)]
+    return found
 
 
 def split_by_patient(patients: Sequence[str]) -> list[Split]:

@@ -30,7 +30,7 @@ from mmad.data.column_types import (
     one_spelling,
     year_of,
 )
-from mmad.data.dataset import IMAGES, Box
+from mmad.data.dataset import IMAGES, Box, split_of
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
 from mmad.data.exclusions import Excluded
 from mmad.data.image_cache import in_order, reason
@@ -391,6 +391,21 @@ def patient_column(columns: Sequence[str]) -> str | None:
     """The column that names the patient, as published tables call it; None where there is none."""
     plain = {re.sub(r"[^a-z0-9]", "", name.casefold()): name for name in reversed(columns)}
     return next((plain[name] for name in _PATIENTS if name in plain), None)
+
+
+def split_column(table: pandas.DataFrame, others: Collection[str | None]) -> str | None:
+    """The column called ``split``, case aside, else the first none of whose cells is anything but a split.
+
+    ``others`` are columns that are something else. A column of one word alone, or of no training split, is none.
+    """
+    free = [name for name in table.columns.tolist() if name not in others]
+    called = [name for name in free if name.casefold() == "split"]
+    words = (
+        name
+        for name in free
+        if (held := set(table[name].map(split_of))) >= {"train"} and None not in held and len(held) > 1
+    )
+    return min(called, key="split".__ne__) if called else next(words, None)
 
 
 def header_patients(found: Mapping[str, SourceImage]) -> list[str] | None:
