@@ -57,6 +57,18 @@ class NumericColumn:
     measured: str = UNKNOWN
 
 
+def in_another_unit(columns: Sequence[NumericColumn], rows: Sequence[Sequence[float | None]]) -> list[str]:
+    """A note on each column whose values in ``rows`` lie mostly outside its range, as those of another unit do."""
+    notes = []
+    for place, column in enumerate(columns):
+        values = [value for row in rows if (value := row[place]) is not None]
+        beyond = sum(not column.low <= value <= column.high for value in values)
+        if beyond > len(values) / 2:
+            what = f"{beyond} of {len(values)} values of {column.name!r} lie outside {column.low:g} to {column.high:g}"
+            notes.append(f"{what}, the range in the run's data set: they may be in another unit")
+    return notes
+
+
 @dataclass(frozen=True)
 class CategoricalColumn:
     """A clinical category: its name, its possible values in the order that numbers them from 0, and when measured."""

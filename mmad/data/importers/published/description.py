@@ -6,9 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mmad.base.records import Split
 
-#: Columns that tables get which are no table of boxes; the split of each image is written into the last.
+#: Columns that tables get which are no table of boxes: the sides, the split of each image, and the size that it had.
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 SPLIT = "split"
+SIZE = ("image_width", "image_height")
 
 
 class BoxFile(BaseModel):

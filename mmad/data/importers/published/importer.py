@@ -108,6 +108,7 @@ def published_tables(src: Path, of: PublishedSet) -> tuple[Tables, CsvLayout]:
         patient=patient if patient in frame else CsvLayout.patient,
         sides=SIDES if coded else of.sides,
         box_format=of.box_format,
+        box_size="stated",
         reading=of.reading if of.reading in frame else CsvLayout.reading,
     )
     tables = one_table(_RowsOfFiles(src, frame), layout)
@@ -138,9 +139,13 @@ def _with_subjects(src: Path, of: PublishedSet, tables: Tables, image: str) -> T
         return tables
     wanted = {image, *of.numeric, *of.categorical}
     # not read_table: the published file names a column more than its rows have
-    rows = pandas.read_csv(
-        paths[0], dtype="str", index_col=False, keep_default_na=False, usecols=lambda name: name in wanted
-    )
+    try:
+        rows = pandas.read_csv(
+            paths[0], dtype="str", index_col=False, keep_default_na=False, usecols=lambda name: name in wanted
+        )
+    except (OSError, ValueError) as error:
+        what = f"cannot be read ({type(error).__name__})"
+        raise DataError(what, where=paths[0], hint="take the published file") from None
     if image not in rows:
         raise DataError(no_such("column", image, rows.columns.tolist()), where=paths[0], hint="take the published file")
     rows = rows.drop_duplicates(image).set_index(image)
