@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,6 +278,16 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
     with pytest.raises(DataError, match="key 'imagge'"):
         read_published_set(file)
     file.write_text(file.read_text().replace("imagge", "image"))
+    for line, why in (
+        ('patient_pattern = "p[0-9]+"', "key 'patient_pattern': has no group"),
+        ('patient_pattern = "("', "key 'patient_pattern': is no regular expression"),
+        ('subjects = "/a.csv"', "key 'subjects': is no pattern of files below the folder"),
+        ('splits = { test = "**a" }', "key 'splits.test': is no pattern of files"),
+    ):
+        wrong = tmp_path / "wrong.toml"
+        wrong.write_text(f"{line}\n{file.read_text()}")
+        with pytest.raises(DataError, match=re.escape(f"wrong.toml: {why}")):
+            read_published_set(wrong)
     of = read_published_set(file)
     assert of == PublishedSet.model_validate(of.model_dump())
     with pytest.raises(DataError, match="holds no table of Mine"):
@@ -285,6 +296,8 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
         "file,xmin,ymin,xmax,ymax,label\n" + "".join(f"{i}.png,1,2,30,40,A\n" for i in range(9))
     )
     images(tmp_path, [f"{i}.png" for i in range(9)])
+    with pytest.raises(DataError, match="unknown column 'who'; correct key 'patient'"):
+        import_published(tmp_path, tmp_path / "out", of.model_copy(update={"patient": "who"}))
     call_mmad("data", "import", "described", str(tmp_path), "--describe", str(file), "--out", str(tmp_path / "out"))
     assert (tmp_path / "out" / "dataset.toml").is_file()
 
