@@ -114,10 +114,9 @@ def _diff_json(found: NamedEntry, detail: RunDetail, compared: EntryComparison) 
 
 
 def _print_diff(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> None:
-    from mmad.store.lookup import member_path
 
     out = console()
-    names = [member_path(member) for member in detail.members] or [detail.run.key]
+    names = [member.path for member in detail.members] or [detail.run.key]
     section(out, f"{found.entry.id} of {found.log} against {names[0]}", f"key: {detail.run.key}")
     section(out, "Setup", *_setup_differences(compared))
     protocol = ", ".join(f"{name} {value}" for name, value in detail.evaluation.items())
@@ -168,8 +167,7 @@ _LONGEST = 100
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A log: Markdown, such as a README.md.")],
     name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="The log's name; default: the file's.", show_default=False),
+        str | None, typer.Option("--name", metavar="NAME", help="The log's name; default: the file's.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
@@ -324,7 +322,7 @@ def _note_lines(notes: Sequence[LogNote]) -> list[str]:
 
 
 def list_(
-    log: Annotated[str | None, typer.Option("--log", metavar="LOG", help="Only this log.", show_default=False)] = None,
+    log: Annotated[str | None, typer.Option("--log", metavar="LOG", help="Only this log.")] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:

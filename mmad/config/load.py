@@ -32,8 +32,8 @@ from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, Fold, TrainingProtocol
 from mmad.config.runs import NO_DATA, VARIANT, Ablation, DataSource, Member, RunSpec
-from mmad.config.setup import ModelSetup
-from mmad.config.setup_checks import problems, unsupported
+from mmad.config.setup import ModelSetup, problems
+from mmad.config.setup_checks import unsupported
 from mmad.config.tuning import Tuning
 from mmad.config.weights import is_file, weights_file
 

@@ -165,18 +165,11 @@ def _pixels(file: Dataset, where: str) -> NDArray[Any]:
 
 
 def _stored(pixels: NDArray[Any], file: Dataset) -> NDArray[np.int32]:
-    """The stored values: BitsStored bits up to HighBit. What lies above (an old overlay) is no part of them.
-
-    Files whose HighBit is too high for values that lie low are met, and read as they are meant.
-    """
+    """The stored values; what lies above BitsStored (an old overlay) is no part of them."""
     bits = int(file.BitsStored)
     if not 1 <= bits <= 16:
         raise ValueError(bits)
-    words = pixels.astype(np.int32) & 0xFFFF
-    below = int(file.get("HighBit", bits - 1)) + 1 - bits
-    if below > 0 and words.max() >> bits:
-        words >>= below
-    values = words & ((1 << bits) - 1)
+    values = pixels.astype(np.int32) & ((1 << bits) - 1)
     if int(file.PixelRepresentation) == 1:
         values = np.where(values >> (bits - 1), values - (1 << bits), values)
     return values

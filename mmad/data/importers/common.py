@@ -26,7 +26,6 @@ from mmad.data.column_types import (
     ColumnOutcome,
     choose_columns,
     known_word,
-    number_text,
     one_spelling,
     year_of,
 )
@@ -47,6 +46,7 @@ from mmad.data.pixels import (
 )
 from mmad.data.reader import LEAST_SHARE, is_inside, leads_out, load_dataset
 from mmad.data.spellings import number_groups, spelling_groups
+from mmad.data.tables import number_text
 from mmad.data.writer import new_folder
 
 
