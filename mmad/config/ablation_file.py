@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -818,6 +819,8 @@ def parse_file(path: Path) -> ParsedFile:
         tuning=_tuning(source, table.tune),  # type: ignore[attr-defined]
     )
     _check_arms(parsed)
+    _check_names(source, ((("arms", name), name) for name in parsed.arms))
+    _check_names(source, (((*setting.place, "name"), setting.name) for setting in parsed.settings))
     _check_external(source, table.external)  # type: ignore[attr-defined]
     return parsed
 
@@ -1066,11 +1069,25 @@ def _check_arms(parsed: ParsedFile) -> None:
                 raise source.error(("compare", position), f"no arm is named {arm!r}", did_you_mean(arm, parsed.arms))
         if pair[0] == pair[1]:
             raise source.error(("compare", position), f"{pair[0]!r} with itself", "name two arms")
+        if set(pair) in map(set, parsed.compare[:position]):
+            what = f"{pair[0]!r} and {pair[1]!r} are compared twice"
+            raise source.error(("compare", position), what, "leave one of them out")
     for setting in parsed.settings:
         for arm in setting.documented:
             if arm not in parsed.arms:
                 key = (*setting.place, "documented", arm)
                 raise source.error(key, f"no arm is named {arm!r}", did_you_mean(arm, parsed.arms))
+
+
+def _check_names(source: SourceFile, names: Iterable[tuple[KeyPath, str]]) -> None:
+    """No name of an arm, or of a setting, differs from another in what nobody sees."""
+    seen: dict[str, str] = {}
+    for key, name in names:
+        if name != name.strip():
+            raise source.error(key, f"{name!r} has blanks at an end", "leave them out")
+        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise source.error(key, f"{name!a} and {other!a} look like one name", "write one of them otherwise")
 
 
 def _check_external(source: SourceFile, tables: Iterable[ExternalTable]) -> None:
