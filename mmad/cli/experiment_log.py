@@ -115,10 +115,9 @@ def _diff_json(found: NamedEntry, detail: RunDetail, compared: EntryComparison) 
 
 
 def _print_diff(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> None:
-    from mmad.store.lookup import member_path
 
     out = console()
-    names = [member_path(member) for member in detail.members] or [detail.run.key]
+    names = [member.path for member in detail.members] or [detail.run.key]
     section(out, f"{found.entry.id} of {found.log} against {names[0]}", f"key: {detail.run.key}")
     section(out, "Setup", *_setup_differences(compared))
     protocol = ", ".join(f"{name} {value}" for name, value in detail.evaluation.items())

@@ -293,10 +293,9 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
 
 def labels(store: Store, keys: Sequence[str]) -> dict[str, str]:
     """What to call each run: the path of the first member that asks for it, with the beginning of its key."""
-    from mmad.store.lookup import member_path
 
     paths: dict[str, str] = {}
     for ablation in store.ablations():
         for member in ablation.members:
-            paths.setdefault(member.key, member_path(member))
+            paths.setdefault(member.key, member.path)
     return {key: f"{short_key(key)} {paths[key]}" if key in paths else short_key(key) for key in keys}

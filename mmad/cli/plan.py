@@ -431,7 +431,8 @@ def _time(row: PlannedMember) -> str:
 
 
 def _notes(plan: Plan) -> list[str]:
-    from mmad.config.setup_checks import map_sides, network_warnings
+    from mmad.config.setup import map_sides
+    from mmad.config.setup_checks import network_warnings
 
     notes = [] if plan.data.note is None else [plan.data.note]
     setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}

@@ -105,13 +105,13 @@ def runs(
         out.print("* final checkpoints: no best one was kept")
     for summary in summaries:
         if summary.run.error:
-            out.print(f"{summary.path}: {summary.run.error}", style="red")
+            out.print(f"{summary.member.path}: {summary.run.error}", style="red")
     for name in dict.fromkeys(summary.member.ablation for summary in summaries):
         for note in notes.of_ablation(name):
             out.print(f"{name}: {note.line}", markup=False, highlight=False)
     for summary in summaries:
         for note in notes.of_run(summary.run.key):
-            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False)
+            out.print(f"{summary.member.path}: {note.line}", markup=False, highlight=False)
     lines = [
         f"{short_key(run.key)}: {run.status}, epoch {run.epochs_done}/{epochs_asked(run)}, queued {moment(run.created)}"
         for run in unasked
@@ -246,13 +246,12 @@ def _print(detail: RunDetail, notes: Notes) -> None:
 
 
 def _head(detail: RunDetail) -> list[str | Text]:
-    from mmad.store.lookup import epochs_asked, member_path
+    from mmad.store.lookup import epochs_asked
 
     run = detail.run
     lines: list[str | Text] = [f"key: {run.key}"]
     lines += [
-        f"answers: {member_path(m)}" + (f" (documented as {m.documented})" if m.documented else "")
-        for m in detail.members
+        f"answers: {m.path}" + (f" (documented as {m.documented})" if m.documented else "") for m in detail.members
     ]
     lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
     moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))

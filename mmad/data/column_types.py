@@ -25,6 +25,7 @@ from mmad.data.acquisition import SHIFTED
 from mmad.data.dataset import CategoricalColumn, NumericColumn
 from mmad.data.quantities import plausible_range, quantity_of, sentinels
 from mmad.data.spellings import spelled_alike
+from mmad.data.tables import number_text, read_number
 
 if TYPE_CHECKING:
     import pandas
@@ -54,20 +55,6 @@ _UNITS = (
 )
 
 
-def parse(text: str) -> float | None:
-    """A finite number, or None. Digits are those of ASCII, and nothing stands between them: ``3_6`` is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and text.isascii() and "_" not in text else None
-
-
-def number_text(value: float) -> str:
-    """The shortest text that ``parse`` reads as exactly ``value``; a whole number without its ``.0``."""
-    return repr(float(value)).removesuffix(".0")
-
-
 def unit_of(name: str) -> str:
     """The unit that a column's name gives away, or nothing."""
     if name.casefold() == "age":
@@ -85,7 +72,7 @@ _COMMA = re.compile(r"([+-]?\d+),(\d+)")
 
 def read_age(text: str) -> float | None:
     """``045Y``, ``018M``, ``006W`` or ``020D``, or a plain number, in years. None for all else and for ``000Y``."""
-    plain = parse(text.strip())
+    plain = read_number(text.strip())
     if plain is not None:
         return plain if plain >= 0 else None
     found = _AGE.fullmatch(text.strip())
@@ -116,7 +103,7 @@ def read_by_rule(text: str) -> float | None:
     if _AGE.fullmatch(text):
         return read_age(text)
     if (found := _COMMA.fullmatch(text)) and (len(found[2]) != 3 or found[1].lstrip("+-") == "0"):
-        return parse(f"{found[1]}.{found[2]}")
+        return read_number(f"{found[1]}.{found[2]}")
     return None
 
 
@@ -268,7 +255,7 @@ class _Chooser:
         if left_out is not None:
             return left_out
         odd = [cell for cell in cells if not _is_missing(cell)]
-        numbers = sum(parse(cell) is not None or read_by_rule(cell) is not None for cell in odd)
+        numbers = sum(read_number(cell) is not None or read_by_rule(cell) is not None for cell in odd)
         if numbers > len(odd) / 2:
             if self._choice.numeric is not None:
                 return ColumnOutcome(name, "ignored", "numbers, and not named with --numeric")
@@ -324,7 +311,7 @@ class _Chooser:
         """A column of numbers. Raises DataError where it is ``required`` and most of its cells are none."""
         texts, by_rule, emptied, words = [], [], [], Counter[str]()
         for row, cell in enumerate(cells):
-            value = parse(cell)
+            value = read_number(cell)
             if value is not None or not cell:
                 texts.append(cell)
                 continue
@@ -496,7 +483,7 @@ def identifying(name: str, filled: Sequence[str]) -> str:
         different = len(set(filled))
         if different >= max(_FEWEST_IN_ORDER, len(filled) / 4) and (np.all(steps >= 0) or np.all(steps <= 0)):
             return "whole numbers in the order of the rows"
-    elif len(set(filled)) == len(filled) > MOST_VALUES and not any(parse(cell) is not None for cell in filled):
+    elif len(set(filled)) == len(filled) > MOST_VALUES and not any(read_number(cell) is not None for cell in filled):
         return "a word of its own in every row"
     return ""
 
@@ -513,7 +500,7 @@ _MOST_LEVELS = 20
 def determined_label(cells: Sequence[str], labels: LabelMasks) -> str | None:
     """The label that the cells of a column tell, see ``told_label``. Rows without a value have one more value."""
     values, codes = np.unique(np.array(cells, dtype=np.str_), return_inverse=True)
-    numbers = np.array([np.nan if (number := parse(value)) is None else number for value in values.tolist()])
+    numbers = np.array([np.nan if (number := read_number(value)) is None else number for value in values.tolist()])
     return told_label(codes, numbers, labels)
 
 

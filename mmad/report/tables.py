@@ -42,8 +42,8 @@ from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIAL, TRIALS
 from mmad.config.tuning import best_of, same
 from mmad.data.acquisition import Acquired
-from mmad.data.dataset import UNIFIED
 from mmad.data.exclusions import in_source
+from mmad.data.samples import UNIFIED
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmad.base.json_values import picked, to_json_value
 from mmad.base.records import MemberRecord, RunRecord
-from mmad.store.lookup import MemberResults, MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
+from mmad.store.lookup import MemberResults, MemberSummary, RunDetail, epoch_row, epochs_asked
 from mmad.store.notes import Notes
 from mmad.store.run_status import STATUSES, FailedRun, RunningRun, StoreStatus, WaitingRun
 
@@ -51,7 +51,7 @@ def detail_json(detail: RunDetail, notes: Notes) -> JsonValue:
         "epochs_asked": epochs_asked(run),
         "error": run.error,
         **to_json_value(detail.results),
-        "members": [member_path(member) for member in detail.members],
+        "members": [member.path for member in detail.members],
         "evaluation": dict(detail.evaluation),
         "setup": dict(detail.setup),
         "protocol": dict(run.protocol),

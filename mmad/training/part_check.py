@@ -36,8 +36,7 @@ from mmad.base.records import ClinicalColumns
 from mmad.config.messages import did_you_mean
 from mmad.config.named_parts import Named, part_arguments, part_name, part_path
 from mmad.config.protocol import OwnModule
-from mmad.config.setup import ModelSetup
-from mmad.config.setup_checks import PYRAMID_CHANNELS, PYRAMID_STRIDES, map_sides
+from mmad.config.setup import PYRAMID_CHANNELS, PYRAMID_STRIDES, ModelSetup, map_sides
 from mmad.config.user_modules import make_importable
 from mmad.detector.backbones import own_body
 from mmad.detector.fusions import ClassPrior, FusionShape

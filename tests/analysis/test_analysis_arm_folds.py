@@ -33,9 +33,10 @@ from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.protocol import Fold
 from mmad.config.runs import Ablation, Member
-from mmad.data.dataset import DataSet, samples
+from mmad.data.dataset import DataSet
 from mmad.data.folds import folded
 from mmad.data.phantom.generate import make_phantom
+from mmad.data.samples import samples
 from mmad.evaluation.cross_validation import pooled
 from mmad.evaluation.detections_file import write_detections
 from mmad.evaluation.diagnosis import score_allowing

@@ -22,9 +22,9 @@ from mmad.cli.ablate import conclude
 from mmad.config.load import load_ablation
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import Ablation, DataSource, Member
-from mmad.data.dataset import samples
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
+from mmad.data.samples import samples
 from mmad.report import write_report as report_module
 from mmad.report.paper import paper_table
 from mmad.report.writers.html import table_page

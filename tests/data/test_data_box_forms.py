@@ -17,12 +17,13 @@ from mmad.data.audit.fix import fix_folder
 from mmad.data.audit.run import audit_folder
 from mmad.data.audit.table_checks import tiny_box_lines
 from mmad.data.coco_export import export_coco
-from mmad.data.dataset import DataSet, samples
+from mmad.data.dataset import DataSet
 from mmad.data.importers.coco import import_coco
 from mmad.data.importers.common import ImportReport
 from mmad.data.importers.csv import CsvLayout, import_csv
 from mmad.data.importers.reflacx.build import Choices, build_reflacx
 from mmad.data.reader import load_dataset
+from mmad.data.samples import samples
 
 WIDTH, HEIGHT = 100, 80
 Folder = Callable[..., Path]

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from mmad.base.errors import DataError
-from mmad.data.dataset import DataSet, by_reading, samples
+from mmad.data.dataset import DataSet
 from mmad.data.external import outside_data
 from mmad.data.image_cache import image_cache
 from mmad.data.loader import Studies, evaluation_batches, training_batches
 from mmad.data.reader import load_dataset
+from mmad.data.samples import by_reading, samples
 
 Change = Callable[[str, str, str], Path]
 

@@ -17,8 +17,7 @@ from training_runs import Notes, specification
 from mmad.base.errors import RankLostError, SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.records import Progress
-from mmad.config.setup import ModelSetup
-from mmad.config.setup_checks import problems
+from mmad.config.setup import ModelSetup, problems
 from mmad.data.dataset import DataSet
 from mmad.detector import RoiMode
 from mmad.detector.clinical import BatchNorm

@@ -147,7 +147,7 @@ _MAY = {
     "detections",
 }  # fmt: skip
 _STEP = ("detector/boxes", "detector/pooling", "detector/rpn", "detector/roi_heads", "detector/model", "training/loop")
-_STEP += ("detector/era_fusion", "detector/fusions", "detector/clinical", "detector/backbones", "training/losses")
+_STEP += ("detector/fusions", "detector/clinical", "detector/backbones", "training/losses")
 
 
 @pytest.mark.parametrize("name", _STEP)

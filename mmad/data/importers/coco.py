@@ -32,7 +32,7 @@ from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.acquisition import ACQUIRED, NOT_KNOWN, Acquisition
-from mmad.data.column_types import ClinicalCells, ColumnChoice, LabelMasks, choose_columns, number_text
+from mmad.data.column_types import ClinicalCells, ColumnChoice, LabelMasks, choose_columns
 from mmad.data.dataset import (
     MEASURED,
     UNKNOWN,
@@ -70,7 +70,7 @@ from mmad.data.importers.common import (
 )
 from mmad.data.pixels import MOST_BITS
 from mmad.data.reader import MODES, SPLIT_POLICIES, load_dataset
-from mmad.data.tables import Table, read_table
+from mmad.data.tables import Table, number_text, read_table
 from mmad.data.writer import BoxRow, StudyRow, write_tables
 
 # What a COCO detection file holds (https://cocodataset.org/#format-data). Keys that COCO does not know are read where

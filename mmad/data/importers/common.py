@@ -26,7 +26,6 @@ from mmad.data.column_types import (
     ColumnOutcome,
     choose_columns,
     known_word,
-    number_text,
     one_spelling,
     year_of,
 )
@@ -37,6 +36,7 @@ from mmad.data.image_cache import in_order, reason
 from mmad.data.pixels import BITS, MOST_BITS, highest_value, is_deep, is_float, significant_bits, upright_size
 from mmad.data.reader import LEAST_SHARE, is_inside, leads_out, load_dataset
 from mmad.data.spellings import number_groups, spelling_groups
+from mmad.data.tables import number_text
 from mmad.data.writer import new_folder
 
 

@@ -16,7 +16,7 @@ import pandas
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, known_word, parse
+from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, known_word
 from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
 from mmad.data.exclusions import Excluded
 from mmad.data.importers.common import (
@@ -43,7 +43,7 @@ from mmad.data.importers.common import (
     warn_of_small,
 )
 from mmad.data.reader import load_dataset
-from mmad.data.tables import Table, read_table
+from mmad.data.tables import Table, read_number, read_table
 from mmad.data.writer import BoxRow, StudyRow, write_tables
 
 #: What four columns of a box may be, after ``relative-`` as shares of the image's width and height.
@@ -387,7 +387,7 @@ def _annotated_sizes(
     stated = zip(*(subjects.column(name).tolist() for name in pair), strict=True)
     for row, (source, words) in enumerate(zip(found.items(), stated, strict=True)):
         image, file = source
-        numbers = [parse(word) for word in words if word.casefold() not in MISSING]
+        numbers = [read_number(word) for word in words if word.casefold() not in MISSING]
         size = (file.width, file.height)
         if numbers and layout.box_size != "file":
             size = scale_to_file(numbers, file, image, subjects.at(row), scale=layout.box_size == "stated")
@@ -505,7 +505,7 @@ def _is_bare(cells: Sequence[str]) -> bool:
 
 def _refuse_box(cells: Sequence[str], label: str, where: str) -> None:
     """A row that says that nothing was found has no box, or, as some tables write it, the first pixel's."""
-    if not _is_bare(cells) and [parse(cell) for cell in cells] != [0.0, 0.0, 1.0, 1.0]:
+    if not _is_bare(cells) and [read_number(cell) for cell in cells] != [0.0, 0.0, 1.0, 1.0]:
         what = f"label {shown(label)} says that nothing was found, and there is a box"
         raise DataError(what, where=where, hint="empty its sides, or correct the label")
 
@@ -517,7 +517,7 @@ def _refuse_relative(
     if form.startswith("relative"):
         return
     kept = [row for row, name in zip(cells, names, strict=True) if name in labels and not _is_bare(row)]
-    sides = [number for row in kept for cell in row if (number := parse(cell)) is not None]
+    sides = [number for row in kept for cell in row if (number := read_number(cell)) is not None]
     if any(side != int(side) for side in sides) and all(0 <= side <= 1 for side in sides):
         what = "boxes look relative: every side lies within 0 to 1"
         raise DataError(what, where=table.path, hint=f"--box-format relative-{form}, or write pixels of the image")
@@ -528,7 +528,7 @@ def _numbers(cells: Sequence[str], where: str, image: str, label: str) -> tuple[
         what = f"{shown(label)} of {shown(image)} has no box"
         hint = f"--no-finding {shown(label)} if nothing was found, or name the labels to keep with --label"
         raise DataError(what, where=where, hint=hint)
-    numbers = [parse(cell) for cell in cells]
+    numbers = [read_number(cell) for cell in cells]
     for cell, number in zip(cells, numbers, strict=True):
         if number is None:
             what = f"box of {shown(image)} has a side that is not a number: {shown(cell)}"
