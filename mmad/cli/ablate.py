@@ -15,6 +15,7 @@ from mmad.api.loading import load_with_data, on_data, read_anew
 from mmad.api.training import check_ablations, due, known_memory, run_ablations
 from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
+from mmad.base.json_values import picked
 from mmad.base.paths import StorePaths, command_line
 from mmad.cli.options import (
     DEFAULT_DB,
@@ -190,16 +191,8 @@ def _would_run(one: Submission) -> bool:
 
 
 def _row(one: Submission) -> dict[str, Any]:
-    member = one.member
-    return {
-        "key": one.key,
-        "ablation": member.ablation,
-        "setting": member.setting,
-        "arm": member.arm,
-        "seed": member.seed,
-        "replicate": member.replicate,
-        "status": one.status,
-    }
+    member = picked(one.member, "ablation", "setting", "arm", "seed", "replicate")
+    return {"key": one.key, **member, "status": one.status}
 
 
 def _runs(count: int) -> str:

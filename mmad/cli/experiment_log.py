@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.api.results import open_store
+from mmad.base.json_values import picked
 from mmad.base.records import KIND_WORDS
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
 from mmad.cli.output import console, print_json, result_line, section
@@ -347,7 +348,6 @@ def list_(
 
 def _entry_json(log: str, entry: LogEntry) -> dict[str, Any]:
     best = entry.results.get("best_ap")
-    names = ("epoch", "val_ap", "val_ar", "test_ap", "test_ar")
     return {
         "log": log,
         "id": entry.id,
@@ -355,7 +355,7 @@ def _entry_json(log: str, entry: LogEntry) -> dict[str, Any]:
         "sections": list(entry.sections),
         "fields": len(entry.fields),
         "params": len(entry.params),
-        "best_ap": {name: getattr(best, name) for name in names} if best else None,
+        "best_ap": picked(best, "epoch", "val_ap", "val_ar", "test_ap", "test_ar") if best else None,
     }
 
 

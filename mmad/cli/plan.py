@@ -15,6 +15,7 @@ from mmad.api.planning import WEIGHTS, known_runs, planned, reasons, renewed
 from mmad.api.tuning import Choice, searched
 from mmad.base.errors import SpecError
 from mmad.base.formatting import duration, plural
+from mmad.base.json_values import picked
 from mmad.cli.options import (
     DEFAULT_DB,
     AddressOption,
@@ -335,9 +336,7 @@ def _budget_json(budget: Budget) -> dict[str, Any]:
     assert tuning is not None
     return {
         "ablation": budget.ablation.name,
-        "sampler": tuning.sampler,
-        "seed": tuning.seed,
-        "trials": tuning.trials,
+        **picked(tuning, "sampler", "seed", "trials"),
         "space": {
             name: within.model_dump(by_alias=True) if isinstance(within, TuneRange) else list(within)
             for name, within in tuning.space.items()
@@ -369,12 +368,7 @@ def _row_json(row: PlannedMember, counts: tuple[ParameterCount, ...] | None) -> 
     member, run = row.member, row.member.run
     content = {
         "key": row.key,
-        "ablation": member.ablation,
-        "setting": member.setting,
-        "arm": member.arm,
-        "seed": member.seed,
-        "replicate": member.replicate,
-        "documented": member.documented,
+        **picked(member, "ablation", "setting", "arm", "seed", "replicate", "documented"),
         "status": row.status,
         "provisional": run.provisional,
         "estimate_seconds": row.seconds if row.status != "finished" else 0.0,

@@ -15,12 +15,12 @@ import typer
 from mmad.api.results import open_store, write_report
 from mmad.base.errors import ReportError
 from mmad.base.formatting import plural
+from mmad.base.json_values import picked
 from mmad.base.paths import DEFAULT_REPORT
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
-    from mmad.base.errors import MmadError
     from mmad.report.write_report import Report
     from mmad.store.store import Store
 
@@ -168,7 +168,10 @@ def report(
         files = _write_paper(out, db)
         if not (html or md or csv or latex or figures or methods or ro_crate):
             refuse_idle(context, "add --html, or leave it out", "by")
-            _print_paper(files, as_json)
+            if as_json:
+                print_json({"paper": [path.as_posix() for path in files]})
+            else:
+                typer.echo("\n".join(path.as_posix() for path in files))
             return
     if ro_crate is not None and (watch or until_done):
         raise ReportError("--ro-crate is written once", where="--watch", hint="leave out one of the two")
@@ -261,10 +264,7 @@ def _report_json(written: Report) -> dict[str, Any]:
         "latex": [path.as_posix() for path in written.latex],
         "figures": [path.as_posix() for path in written.figures],
         "methods": written.methods.as_posix() if written.methods else None,
-        "ablations": written.ablations,
-        "runs": written.runs,
-        "unfinished": written.unfinished,
-        "pages": written.pages,
+        **picked(written, "ablations", "runs", "unfinished", "pages"),
         "crate": [path.as_posix() for path in written.crate],
         "against": {"what": written.against.words} | written.against.counts if written.against else None,
     }
@@ -288,14 +288,6 @@ def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     for note in (*table.footnotes, table.note):
         print(f"mmad: {note}", file=sys.stderr)
     return files
-
-
-def _print_paper(files: tuple[Path, ...], as_json: bool) -> None:
-    if as_json:
-        print_json({"paper": [path.as_posix() for path in files]})
-    else:
-        for path in files:
-            typer.echo(path.as_posix())
 
 
 def _watch(
@@ -338,15 +330,18 @@ def _watch(
             reports[:] = [written]
 
         try:
-            watch(store, build, every=every, ablations=ablations, until_done=until_done, failed=_print_error)
+            watch(
+                store,
+                build,
+                every=every,
+                ablations=ablations,
+                until_done=until_done,
+                failed=lambda error: print(f"mmad: {error}", file=sys.stderr, flush=True),
+            )
         finally:
             if page is not None:
                 with contextlib.suppress(OSError):
                     settle(page)
-
-
-def _print_error(error: MmadError) -> None:
-    print(f"mmad: {error}", file=sys.stderr, flush=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -527,14 +527,7 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
     """The data set of what was read, and of what its source says was left out. Raises DataError."""
     return DataSet(
         root=root,
-        name=description.name,
-        labels=description.labels,
-        numeric=description.numeric,
-        categorical=description.categorical,
-        licence=description.licence,
-        split_policy=description.split_policy,
-        mode=description.mode,
-        bits=description.bits,
+        **vars(description),
         excluded=_read_excluded(root / EXCLUDED),
         studies=studies,
         box_study=table.study,

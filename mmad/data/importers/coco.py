@@ -654,6 +654,7 @@ def import_coco(
     excluded += unnamed_files(found)
     excluded += [Excluded("crowd region", 0, 0, 0, crowds)] if crowds else []
     excluded += other_labels(len(coco.annotations) - crowds - sum(row.box is not None for row in boxes))
+    named_licences = "; ".join(dict.fromkeys(one.name for one in coco.licenses or () if one.name))
     policy = policy_of(patients, splits) if named else "image"
     divided = clinical is not None and (clinical.patient is not None or clinical.split is not None)
     used_bits = form.bits if form and bits is None else bits_of(found, bits, said)
@@ -665,7 +666,7 @@ def import_coco(
             labels=chosen,
             numeric=cells.numeric,
             categorical=cells.categorical,
-            licence=licence or (form.licence if form else _licence(coco)) or "not stated",
+            licence=licence or (form.licence if form else named_licences) or "not stated",
             split_policy=form.split_policy if form and not divided else policy,
             studies=rows,
             boxes=boxes,
@@ -800,11 +801,6 @@ def _column(joined: Joined | None, name: str | None, otherwise: Sequence[str | N
     if not any(cells):
         raise DataError(f"column {shown(name)} is empty", where=joined.path, hint="name another column, or none")
     return cells
-
-
-def _licence(coco: CocoFile) -> str:
-    """The names of the licences, as far as they have one."""
-    return "; ".join(dict.fromkeys(licence.name for licence in coco.licenses or () if licence.name))
 
 
 def _study_rows(
