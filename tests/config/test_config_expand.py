@@ -24,7 +24,7 @@ def _load(text: str, **words: Any) -> Ablation:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "family.toml"
         file.write_text(text, encoding="utf-8")
-        return load_ablation(file, data=DATA, **words)
+        return load_ablation(file, **words).on(DATA)
 
 
 def _toml(table: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 def test_the_tutorial_prints_the_interval_of_its_seeds(seeds: int, verdict: str) -> None:
     """From the differences that the page prints seed by seed, where patients add nothing to the spread of seeds."""
     text = TUTORIAL.read_text("utf-8")
-    (listed,) = re.findall(r"In every seed the clinical arm is higher, by ([\d., and]+);", text)
+    (listed,) = re.findall(r"In every seed the clinical arm is higher, by ([\d., and]+)\.", text)
     each = [float(word) for word in re.findall(r"\d\.\d+", listed)][:seeds]
     (found,) = differences([pair_of("x", [0.0] * seeds, each)])
     ((printed, p),) = re.findall(rf"^\| {seeds} seeds .*\| (\+\S+ \[.*\]) \| (\S+) \|$", text, re.MULTILINE)

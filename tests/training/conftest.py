@@ -10,7 +10,7 @@ from training_runs import Notes, Start, specification
 from mmad.base.paths import RunPaths
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.training import train
+from mmad.training.trainer import train
 
 
 @pytest.fixture(scope="session")
