@@ -720,7 +720,7 @@ def _show(folder: Path, audit: Audit) -> None:
     out = console(width=160)
     for found in audit.findings:
         out.print(Text(f"{found.level}: {found.code}: {found.where}: {found.what}{_rows(found)}"))
-        out.print(Padding(Text(f"→ {found.hint}"), (0, 0, 0, 2)))
+        out.print(Padding(Text(f"→ {found.hint}"), (0, 0, 0, 2), expand=False))
     heads = ("label", "boxes", "studies", "small", "medium", "large")
     columns = [TerminalColumn(head, wraps=head == "label", right=head != "label") for head in heads]
     for split in audit.splits:
