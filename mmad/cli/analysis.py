@@ -45,13 +45,7 @@ if TYPE_CHECKING:
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
 ByOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--by",
-        metavar="COLUMN",
-        help="Parts of the split by this column; repeatable.",
-        show_default=False,
-    ),
+    list[str] | None, typer.Option("--by", metavar="COLUMN", help="Parts of the split by this column; repeatable.")
 ]
 ByReaderOption = Annotated[
     bool, typer.Option("--by-reader", help="Add figures with the boxes of each reader alone as the reference.")
@@ -137,13 +131,12 @@ def compare(
         list[str] | None, typer.Argument(metavar="RUN_A RUN_B", help="The reference, then the other; or an ablation.")
     ] = None,
     ablation: Annotated[
-        str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.", show_default=False)
+        str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.")
     ] = None,
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
     overlap: Annotated[
-        str | None,
-        typer.Option("--overlap", metavar="iou|iobb", help="Default: what the members asked for.", show_default=False),
+        str | None, typer.Option("--overlap", metavar="iou|iobb", help="Default: what the members asked for.")
     ] = None,
     proposals: Annotated[
         str | None,
@@ -151,7 +144,6 @@ def compare(
             "--proposals",
             metavar="clean|sampled|with_ground_truth",
             help="Whose proposals; default: what the members asked for.",
-            show_default=False,
         ),
     ] = None,
     agreement_score: Annotated[
@@ -163,12 +155,7 @@ def compare(
     ] = "iou",
     agreement_threshold: Annotated[
         float | None,
-        typer.Option(
-            "--agreement-threshold",
-            metavar="T",
-            help="From which overlap on; default: the protocol's.",
-            show_default=False,
-        ),
+        typer.Option("--agreement-threshold", metavar="T", help="From which overlap on; default: the protocol's."),
     ] = None,
     effect: Annotated[
         float | None,
@@ -176,7 +163,6 @@ def compare(
             "--effect",
             metavar="AP",
             help="The smallest difference that matters, for the plan; default: the file's, else 0.02, 0.05 and 0.10.",
-            show_default=False,
         ),
     ] = None,
     by: ByOption = None,
@@ -318,11 +304,6 @@ def _print_details(out: Console, comparison: Comparison) -> None:
         print_table(out, studies_table(same))
 
 
-def _register_compare(app: typer.Typer) -> None:
-    """Adds ``mmad compare`` to ``app``."""
-    app.command("compare", help=COMPARE_HELP)(compare)
-
-
 # ``mmad eval``: kept checkpoints with intervals, at score thresholds, under any protocol.
 
 
@@ -355,8 +336,7 @@ calibration, diagnosis, subgroups, readers, coco, masks}]}, one object per run, 
 
 def evaluate(
     runs: Annotated[
-        list[str],
-        typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
+        list[str], typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.")
     ],
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
@@ -364,8 +344,7 @@ def evaluate(
         str, typer.Option("--score-thresholds", metavar="S,S,...", help="Scores to cut the detections at.")
     ] = "0.05,0.1,0.3",
     overlap: Annotated[
-        str | None,
-        typer.Option("--overlap", metavar="iou,iobb", help="Default: what the member asked for.", show_default=False),
+        str | None, typer.Option("--overlap", metavar="iou,iobb", help="Default: what the member asked for.")
     ] = None,
     proposals: Annotated[
         str | None,
@@ -373,7 +352,6 @@ def evaluate(
             "--proposals",
             metavar="clean,sampled,with_ground_truth",
             help="Whose proposals; default: what the member asked for. Re-runs inference for what was not kept.",
-            show_default=False,
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
@@ -391,14 +369,11 @@ def evaluate(
     by_reader: ByReaderOption = False,
     ensemble: EnsembleOption = False,
     on: Annotated[
-        Path | None,
-        typer.Option("--on", metavar="DIR", help="All studies of another data set instead.", show_default=False),
+        Path | None, typer.Option("--on", metavar="DIR", help="All studies of another data set instead.")
     ] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option(
-            "--map", metavar="THEIRS=OURS", help="With --on: a label of it is a finding of the run.", show_default=False
-        ),
+        typer.Option("--map", metavar="THEIRS=OURS", help="With --on: a label of it is a finding of the run."),
     ] = None,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
@@ -592,11 +567,6 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         print_table(out, tables.coco_table(runs, across="_run").without("_run"))
 
 
-def _register_eval(app: typer.Typer) -> None:
-    """Adds ``mmad eval`` to ``app``."""
-    app.command("eval", help=HELP)(evaluate)
-
-
 # ``mmad controls``: what a run's AP loses without a clinical column, the right record, the image.
 
 
@@ -635,7 +605,6 @@ def controls(
             "--missing",
             metavar="all|random,column,view,value,columns,records",
             help="Ask what missing clinical values cost, by these mechanisms.",
-            show_default=False,
         ),
     ] = None,
     shares: Annotated[
@@ -736,13 +705,8 @@ def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | Non
         print_table(console(), made.without("_run"), f"{target.name}: {protocol_line(target)}. {made.note}")
 
 
-def _register_controls(app: typer.Typer) -> None:
-    """Adds ``mmad controls`` to ``app``."""
-    app.command("controls", help=CONTROLS_HELP)(controls)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    _register_compare(app)
-    _register_eval(app)
-    _register_controls(app)
+    app.command("compare", help=COMPARE_HELP)(compare)
+    app.command("eval", help=HELP)(evaluate)
+    app.command("controls", help=CONTROLS_HELP)(controls)

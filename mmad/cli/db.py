@@ -31,8 +31,7 @@ def check(
         bool, typer.Option("--deep", help="Read every file: SHA-256 of checkpoints, check sums of detections.")
     ] = False,
     fix: Annotated[
-        bool,
-        typer.Option("--fix", help="Remove damaged rows of caches, and secrets from recorded command lines."),
+        bool, typer.Option("--fix", help="Remove damaged rows of caches, and secrets from recorded command lines.")
     ] = False,
     json: JsonOption = False,
 ) -> None:

@@ -167,8 +167,7 @@ _LONGEST = 100
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A log: Markdown, such as a README.md.")],
     name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="The log's name; default: the file's.", show_default=False),
+        str | None, typer.Option("--name", metavar="NAME", help="The log's name; default: the file's.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
@@ -323,7 +322,7 @@ def _note_lines(notes: Sequence[LogNote]) -> list[str]:
 
 
 def list_(
-    log: Annotated[str | None, typer.Option("--log", metavar="LOG", help="Only this log.", show_default=False)] = None,
+    log: Annotated[str | None, typer.Option("--log", metavar="LOG", help="Only this log.")] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:

@@ -40,8 +40,7 @@ class GroupedCommand(TyperCommand):
 
 
 DatabaseOption = Annotated[
-    str,
-    typer.Option("--db", envvar="MMAD_DB", metavar="FILE|URL", help="The database: an SQLite file or a URL."),
+    str, typer.Option("--db", envvar="MMAD_DB", metavar="FILE|URL", help="The database: an SQLite file or a URL.")
 ]
 DataOption = Annotated[
     str | None,
@@ -51,7 +50,6 @@ DataOption = Annotated[
         envvar="MMAD_DATA",
         metavar="DIR",
         help="Folder of the data set; default: what the file names, else the embedded phantom.",
-        show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of words.")]
@@ -64,7 +62,6 @@ SetOption = Annotated[
         metavar="FIELD=VALUE",
         help="Override any field of the setup or the protocol; may be repeated; recorded, and part of the key. "
         "The variable holds such words with spaces between them, and a --set on the line stands in its place.",
-        show_default=False,
     ),
 ]
 WeightsOption = Annotated[
@@ -74,7 +71,6 @@ WeightsOption = Annotated[
         rich_help_panel=WHAT,
         metavar="imagenet|none",
         help="none trains from scratch what the setup prints as pretrained.",
-        show_default=False,
     ),
 ]
 WeightsDirOption = Annotated[
@@ -85,15 +81,11 @@ WeightsDirOption = Annotated[
         envvar="MMAD_WEIGHTS",
         metavar="DIR",
         help="Folder with torchvision's weights files, looked into before torch's own cache.",
-        show_default=False,
     ),
 ]
 #: Not the variable MMAD_DATA: the runs know their data set.
 MovedDataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", metavar="DIR", help="Where the runs' data set lies now, if it was moved.", show_default=False
-    ),
+    Path | None, typer.Option("--data", metavar="DIR", help="Where the runs' data set lies now, if it was moved.")
 ]
 
 
@@ -131,18 +123,12 @@ OnlyOption = Annotated[
         rich_help_panel=WHAT,
         metavar="WORDS",
         help="Only members of this setting, arm, seed=N or ablation/setting/arm; * is anything; may be repeated.",
-        show_default=False,
     ),
 ]
 MaxHoursOption = Annotated[
     float | None,
     typer.Option(
-        "--max-hours",
-        rich_help_panel=MEANWHILE,
-        metavar="H",
-        min=0.0,
-        help="Stop as by Ctrl-C after H hours.",
-        show_default=False,
+        "--max-hours", rich_help_panel=MEANWHILE, metavar="H", min=0.0, help="Stop as by Ctrl-C after H hours."
     ),
 ]
 PriorityOption = Annotated[
@@ -154,7 +140,6 @@ PriorityOption = Annotated[
         min=LOWEST,
         max=HIGHEST,
         help="Train these runs before those of lower priority (0).",
-        show_default=False,
     ),
 ]
 CheckpointEveryOption = Annotated[
@@ -165,7 +150,6 @@ CheckpointEveryOption = Annotated[
         metavar="STEPS",
         min=1,
         help="Checkpoint within epochs too, every STEPS training steps.",
-        show_default=False,
     ),
 ]
 TensorboardOption = Annotated[
@@ -174,11 +158,7 @@ TensorboardOption = Annotated[
 OnFinishOption = Annotated[
     str | None,
     typer.Option(
-        "--on-finish",
-        rich_help_panel=MEANWHILE,
-        metavar="CMD",
-        help="A shell command to run when all is over.",
-        show_default=False,
+        "--on-finish", rich_help_panel=MEANWHILE, metavar="CMD", help="A shell command to run when all is over."
     ),
 ]
 
@@ -198,14 +178,10 @@ TemplateOption = Annotated[
         rich_help_panel=WHERE,
         metavar="LINE",
         help="The line of --executor command, such as 'ssh gpu1 {quoted}' or 'qsub -b y {command}'.",
-        show_default=False,
     ),
 ]
 JobsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs", rich_help_panel=WHERE, metavar="N", help="At most N such lines at once (32).", show_default=False
-    ),
+    int | None, typer.Option("--jobs", rich_help_panel=WHERE, metavar="N", help="At most N such lines at once (32).")
 ]
 AddressOption = Annotated[
     str | None,
@@ -214,7 +190,6 @@ AddressOption = Annotated[
         rich_help_panel=WHERE,
         metavar="HOST:PORT",
         help="The Ray cluster; default: the one this machine is a node of.",
-        show_default=False,
     ),
 ]
 SlurmOption = Annotated[
@@ -224,7 +199,6 @@ SlurmOption = Annotated[
         rich_help_panel=WHERE,
         metavar="KEY=VALUE,…",
         help="Options of sbatch, such as partition=gpu,time=4:00:00; jobs=N: at most N at once; may be repeated.",
-        show_default=False,
     ),
 ]
 
@@ -280,9 +254,7 @@ def runs_per_gpu(word: str) -> int | None:
 
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.", show_default=False
-    ),
+    typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
 ]
 CheckpointOption = Annotated[
     str | None,
@@ -290,7 +262,6 @@ CheckpointOption = Annotated[
         "--checkpoint",
         metavar="best_ap|best_ar|final",
         help="Which checkpoint; default: best_ap, or final where no best one was kept.",
-        show_default=False,
     ),
 ]
 EnsembleOption = Annotated[
@@ -298,8 +269,7 @@ EnsembleOption = Annotated[
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every run of the database.")]
 AblationOption = Annotated[
-    list[str] | None,
-    typer.Option("--ablation", metavar="NAME", help="Every run of this ablation; may be repeated.", show_default=False),
+    list[str] | None, typer.Option("--ablation", metavar="NAME", help="Every run of this ablation; may be repeated.")
 ]
 
 

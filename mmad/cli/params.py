@@ -43,8 +43,7 @@ def params(
     context: typer.Context,
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An ablation file.")] = None,
     entry: Annotated[
-        str | None,
-        typer.Option("--entry", metavar="ID", help="An entry of the documented log, such as e030.", show_default=False),
+        str | None, typer.Option("--entry", metavar="ID", help="An entry of the documented log, such as e030.")
     ] = None,
     overrides: SetOption = None,
     data: DataOption = None,
@@ -62,7 +61,6 @@ def params(
             max=100_000,
             metavar="N",
             help="Boxes that the heads' cost is counted for; default: the setup's rpn_post_nms_top_n_test.",
-            show_default=False,
         ),
     ] = None,
     json: JsonOption = False,

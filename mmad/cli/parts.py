@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def parts(
-    field: Annotated[
-        str | None, typer.Argument(metavar="FIELD", help="A field, such as fusion.", show_default=False)
-    ] = None,
+    field: Annotated[str | None, typer.Argument(metavar="FIELD", help="A field, such as fusion.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the parts that fields of the setup can name, their arguments, and the Protocol of each kind.

@@ -89,7 +89,6 @@ def plan(
             "--trials",
             metavar="PATH|URL",
             help="A database of runs tried with steps_per_epoch: gives the time of runs like none recorded.",
-            show_default=False,
         ),
     ] = None,
     params: Annotated[bool, typer.Option("--params", help="Add parameter counts (loads torch).")] = False,
@@ -99,7 +98,6 @@ def plan(
             "--why",
             metavar="RUN|MEMBER",
             help="Say what differs from the nearest finished run: of a key, or ablation/setting/arm[/seed].",
-            show_default=False,
         ),
     ] = None,
     power: Annotated[
@@ -112,27 +110,17 @@ def plan(
             "--pilot",
             metavar="ABLATION",
             help="Of --power: whose finished pairs say how far seeds and patients vary; default: the file's own.",
-            show_default=False,
         ),
     ] = None,
     seed_sd: Annotated[
         float | None,
-        typer.Option(
-            "--seed-sd",
-            metavar="AP",
-            help="Of --power: standard deviation of the difference between seeds.",
-            show_default=False,
-        ),
+        typer.Option("--seed-sd", metavar="AP", help="Of --power: standard deviation of the difference between seeds."),
     ] = None,
     patient_error: Annotated[
-        float | None,
-        typer.Option(
-            "--patient-error", metavar="AP", help="Of --power: standard error over --patients.", show_default=False
-        ),
+        float | None, typer.Option("--patient-error", metavar="AP", help="Of --power: standard error over --patients.")
     ] = None,
     patients: Annotated[
-        int | None,
-        typer.Option("--patients", metavar="N", help="Of --power: patients on test, as planned.", show_default=False),
+        int | None, typer.Option("--patients", metavar="N", help="Of --power: patients on test, as planned.")
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -13,10 +13,8 @@ from mmad.base.formatting import decimal, plural
 from mmad.cli.options import DEFAULT_DB, CheckpointOption, DatabaseOption, EnsembleOption, MovedDataOption
 from mmad.cli.output import console, progress_bar
 
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].", show_default=False)
-]
-NewFolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.", show_default=False)]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")]
+NewFolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")]
 FalsePositivesOption = Annotated[
     float,
     typer.Option("--false-positives", metavar="N", help="Per image on validation: fixes the score of a shown box."),
@@ -42,8 +40,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of images.")],
     out: NewFolderOption,
     clinical: Annotated[
-        Path | None,
-        typer.Option("--clinical", metavar="TABLE", help="The patients' clinical values.", show_default=False),
+        Path | None, typer.Option("--clinical", metavar="TABLE", help="The patients' clinical values.")
     ] = None,
     ensemble: EnsembleOption = False,
     checkpoint: CheckpointOption = None,

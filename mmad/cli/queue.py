@@ -128,9 +128,7 @@ def watch(
     ablation: Annotated[
         str | None, typer.Option("--ablation", metavar="NAME", help="Only the runs of this ablation.")
     ] = None,
-    host: Annotated[
-        str | None, typer.Option("--host", metavar="NAME", help="Only what this machine trains.", show_default=False)
-    ] = None,
+    host: Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only what this machine trains.")] = None,
     interval: Annotated[
         float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Seconds between two looks.")
     ] = 2.0,
@@ -176,8 +174,7 @@ def output(
     db: DatabaseOption = DEFAULT_DB,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on printing until the run is over.")] = False,
     lines: Annotated[
-        int | None,
-        typer.Option("-n", "--lines", min=0, metavar="LINES", help="Only the last LINES lines.", show_default=False),
+        int | None, typer.Option("-n", "--lines", min=0, metavar="LINES", help="Only the last LINES lines.")
     ] = None,
 ) -> None:
     """Print what the worker of one run printed, logged and warned, the traceback of a crash too.
@@ -365,12 +362,7 @@ def requeue(
     priority: Annotated[
         int | None,
         typer.Option(
-            "--priority",
-            metavar="N",
-            min=LOWEST,
-            max=HIGHEST,
-            help="Have them trained before lower ones (0).",
-            show_default=False,
+            "--priority", metavar="N", min=LOWEST, max=HIGHEST, help="Have them trained before lower ones (0)."
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Take runs away from living processes too.")] = False,

@@ -27,15 +27,11 @@ if TYPE_CHECKING:
 
 def report(
     context: typer.Context,
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="ABLATION", help="Only these; default: all.", show_default=False),
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="ABLATION", help="Only these; default: all.")] = None,
     html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
     md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
     pages: Annotated[
-        bool | None,
-        typer.Option("--pages/--one-file", help="Linked pages, or one file whatever its size.", show_default=False),
+        bool | None, typer.Option("--pages/--one-file", help="Linked pages, or one file whatever its size.")
     ] = None,
     paper: Annotated[
         bool,
@@ -43,36 +39,27 @@ def report(
             "--paper", help="Write the published table of MDF-Net beside your repeat of it: HTML, LaTeX and CSV."
         ),
     ] = False,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="DIR", help="Write every table as CSV into DIR.", show_default=False)
-    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="DIR", help="Write every table as CSV into DIR.")] = None,
     latex: Annotated[
-        Path | None,
-        typer.Option("--latex", metavar="DIR", help="Write every table as LaTeX into DIR.", show_default=False),
+        Path | None, typer.Option("--latex", metavar="DIR", help="Write every table as LaTeX into DIR.")
     ] = None,
     figures: Annotated[
-        Path | None,
-        typer.Option("--figures", metavar="DIR", help="Write every figure for a paper into DIR.", show_default=False),
+        Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure for a paper into DIR.")
     ] = None,
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="Forms of --figures: of pdf, svg and png, with commas.")
     ] = "pdf",
     methods: Annotated[
-        Path | None,
-        typer.Option(
-            "--methods", metavar="FILE", help="Write a Methods section and the checklists.", show_default=False
-        ),
+        Path | None, typer.Option("--methods", metavar="FILE", help="Write a Methods section and the checklists.")
     ] = None,
     ro_crate: Annotated[
-        Path | None,
-        typer.Option("--ro-crate", metavar="DIR", help="Write everything as an RO-Crate into DIR.", show_default=False),
+        Path | None, typer.Option("--ro-crate", metavar="DIR", help="Write everything as an RO-Crate into DIR.")
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
     ] = DEFAULT_REPORT,
     ablation: Annotated[
-        list[str] | None,
-        typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.", show_default=False),
+        list[str] | None, typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.")
     ] = None,
     data: MovedDataOption = None,
     pictures: Annotated[
@@ -81,7 +68,6 @@ def report(
             "--pictures",
             metavar="N",
             help="Studies shown of each pair; default: a few, where the data set's licence allows it.",
-            show_default=False,
         ),
     ] = None,
     log: Annotated[
@@ -89,17 +75,11 @@ def report(
         typer.Option(
             "--log/--no-log",
             help="Show the entries of experiment logs; default: where an ablation mirrors one or a log was imported.",
-            show_default=False,
         ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(
-            "--against",
-            metavar="DB|DATE",
-            help="Say what changed against another database, or a date.",
-            show_default=False,
-        ),
+        typer.Option("--against", metavar="DB|DATE", help="Say what changed against another database, or a date."),
     ] = None,
     provenance: Annotated[
         str,
@@ -110,10 +90,7 @@ def report(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            "--by",
-            metavar="COLUMN",
-            help="Compare the arms in parts of the test split by this column; repeatable.",
-            show_default=False,
+            "--by", metavar="COLUMN", help="Compare the arms in parts of the test split by this column; repeatable."
         ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Write it again whenever something new is recorded.")] = False,

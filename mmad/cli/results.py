@@ -57,10 +57,7 @@ COLUMNS = {
 
 def runs(
     name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NAME", help="Only an ablation's members, or those of ablation/setting/arm.", show_default=False
-        ),
+        str | None, typer.Argument(metavar="NAME", help="Only an ablation's members, or those of ablation/setting/arm.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,

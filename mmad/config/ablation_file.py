@@ -628,10 +628,10 @@ _MISSING = {
 }
 
 
-def toml_value(value: object) -> str:
-    """``value`` about as TOML writes it, cut where it is long."""
+def toml_value(value: object, most: int | None = 60) -> str:
+    """``value`` about as TOML writes it, cut where it has more than ``most`` characters (None: never)."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}…"
 
 
 def _expectation(problem: Mapping[str, Any]) -> list[str]:

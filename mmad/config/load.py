@@ -383,10 +383,10 @@ def _check_folds(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:
 def _points(parsed: ParsedFile) -> Iterator[_Point]:
     settings: Sequence[Setting | None] = parsed.settings or (None,)
     for setting in settings:
-        for values in itertools.product(*parsed.grid.values()):
-            chosen = dict(zip(parsed.grid, values, strict=True))
-            words = ", ".join(f"{field}={_word(value)}" for field, value in chosen.items())
-            own = (setting.name if setting else "", words)
+        for words in itertools.product(*map(_named, parsed.grid.values())):
+            chosen = {field: value for field, (_, value) in zip(parsed.grid, words, strict=True)}
+            named = ", ".join(f"{field}={word}" for field, (word, _) in zip(parsed.grid, words, strict=True))
+            own = (setting.name if setting else "", named)
             layers = (setting.layer,) if setting else ()
             if "seed" in chosen:
                 chosen["seeds"] = (chosen.pop("seed"),)
@@ -401,10 +401,16 @@ def _points(parsed: ParsedFile) -> Iterator[_Point]:
             )
 
 
-def _word(value: object) -> str:
+def _named(values: Sequence[Any]) -> list[tuple[str, Any]]:
+    """The values of a grid, each with the word that names it: cut where it is long, unless two would be alike."""
+    short = [(_word(value), value) for value in values]
+    return short if len(dict(short)) == len(short) else [(_word(value, None), value) for value in values]
+
+
+def _word(value: object, most: int | None = 60) -> str:
     if isinstance(value, str):
         return value
-    return "none" if value is None else toml_value(value)
+    return "none" if value is None else toml_value(value, most)
 
 
 def _members(parsed: ParsedFile, point: _Point, arm: str, layers: Sequence[Layer]) -> Iterator[Member]:

@@ -107,6 +107,9 @@ def test_a_grid_multiplies_the_settings_and_names_its_points() -> None:
         "reduceLROnPlateau_patience=5",
         "reduceLROnPlateau_patience=10",
     ]
+    names = [f"a_column_of_a_long_name_{i}" for i in range(4)]
+    long = _load(f"[arms.CXR]\n[grid]\nclinical_numeric = [{names}, {names[:3]}]\n")
+    assert [m.setting for m in long.members] == [f"clinical_numeric={json.dumps(n)}" for n in (names, names[:3])]
     seeds = _load("[arms.CXR]\n[grid]\nseed = [3, 4]\n")
     assert [(m.setting, m.seed) for m in seeds.members] == [("seed=3", 3), ("seed=4", 4)]
 

@@ -3,6 +3,8 @@
 Workers, ``mmad`` and programs that import mmad so begin at once in place of importing for up to five seconds. Each is
 a process of its own; whoever asked for it (``sitecustomize``) stands for it in its parent's eyes: it passes signals on,
 it ends as the other does, and when it is killed, so is the other. The file ``SOCKET.PID`` holds the other's number.
+
+They wait for no disk, as what they write need not outlive the machine, and look at one another five times a second.
 """
 
 from __future__ import annotations
@@ -11,26 +13,46 @@ import atexit
 import contextlib
 import gc
 import importlib
+import logging
 import marshal
+import multiprocessing.util
 import os
 import pkgutil
 import runpy
 import selectors
 import signal
 import socket
+import sqlite3
 import sys
 import threading
+from pathlib import Path
 from typing import NoReturn
 
 import alembic.command  # noqa: F401  # a new database calls it
 import torch._dynamo  # noqa: F401  # an optimiser's first call imports it
 
 import mmad
+from mmad.scheduler import scheduler, supervisor_link, worker
+from mmad.scheduler.executors import command, polling, slurm
+from mmad.store import engine
 
 for _module in pkgutil.walk_packages(mmad.__path__, "mmad."):
     if "migrations" not in _module.name and _module.name != "mmad.__main__":
         with contextlib.suppress(ModuleNotFoundError):  # of an extra that is not installed
             importlib.import_module(_module.name)
+
+scheduler.BACK_OFF = supervisor_link.ORPHAN_GRACE = 0.2
+scheduler._LOOK = worker.LOOK = polling._LOOK = command._LOOK = slurm._LOOK = 0.2
+slurm._LATE = 0.6
+_prepare_writing = engine._prepare_writing
+
+
+def _unsynced(connection: sqlite3.Connection, file: Path) -> None:
+    _prepare_writing(connection, file)
+    connection.execute("PRAGMA synchronous = OFF")
+
+
+engine._prepare_writing, os.fsync = _unsynced, lambda handle: None
 
 
 def serve(place: str) -> None:
@@ -95,6 +117,9 @@ def begin(
     os.environ.clear()
     os.environ.update(environment)
     del sys.path[0]
+    atexit._clear()  # what the libraries imported before have, which takes longer than most commands
+    atexit.register(logging.shutdown)
+    atexit.register(multiprocessing.util._exit_function)
     code: object = None
     try:
         match program:
@@ -116,7 +141,7 @@ def begin(
         code = end.code
         if not isinstance(code, int | None):
             raise
-    # Nothing is torn down, which would take longer than most commands: half a second for torch alone.
+    # Nothing else is torn down, which would take longer than most commands: half a second for torch alone.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
