@@ -801,7 +801,7 @@ def mean_difference(
     The references are averaged within each seed. What they differ by among themselves does not shrink with seeds: the
     squared error gains (variance of their means over the seeds − MS(T×R) / seeds) / references, where that is above 0.
     Degrees of freedom are Satterthwaite's, with this part taken (1 + 8/df)-fold there, as ``_test_of`` takes the other
-    (docs/evaluation.md has the simulations).
+    (benchmarks/RESULTS.md has the simulations).
 
     Args:
         family: whose seeds share their variance.
