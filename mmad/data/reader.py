@@ -527,14 +527,7 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
     """The data set of what was read, and of what its source says was left out. Raises DataError."""
     return DataSet(
         root=root,
-        name=description.name,
-        labels=description.labels,
-        numeric=description.numeric,
-        categorical=description.categorical,
-        licence=description.licence,
-        split_policy=description.split_policy,
-        mode=description.mode,
-        bits=description.bits,
+        **vars(description),
         excluded=_read_excluded(root / EXCLUDED),
         studies=studies,
         box_study=table.study,
@@ -549,7 +542,7 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
 def read_description(path: Path) -> Description:
     """``dataset.toml`` as a record. Raises DataError."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"not TOML: {error}", where=path, hint="correct the file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -12,7 +12,8 @@ from training_runs import Notes, Start, Whole, specification
 from mmad.base.paths import RunPaths
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.training import device, train
+from mmad.training import device
+from mmad.training.trainer import train
 
 
 @pytest.fixture(scope="session", autouse=True)

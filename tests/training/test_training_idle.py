@@ -22,8 +22,10 @@ from mmad.config.runs import DataSource, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
-from mmad.detector import EVALUATION_MODES, build_detector
-from mmad.training import checkpoint, train
+from mmad.detector.build import build_detector
+from mmad.detector.roi_heads import EVALUATION_MODES
+from mmad.training import checkpoint
+from mmad.training.trainer import train
 
 SMALL: dict[str, Any] = {
     "backbone": "custom2", "image_size": 32, "pretrained": False, "batch_size": 2, "lr": 0.01, "measure_test": False,

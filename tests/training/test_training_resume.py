@@ -18,7 +18,8 @@ from mmad.base.records import Progress
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Studies
 from mmad.evaluation.detections_file import read_detections
-from mmad.training import checkpoint, train
+from mmad.training import checkpoint
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,8 @@ from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
 from mmad.evaluation.coco import Scores, evaluate
 from mmad.evaluation.detections_file import read_detections
-from mmad.training import checkpoint, loop, train, trainer
+from mmad.training import checkpoint, loop, trainer
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 
