@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmad.data.audit import run as audit_run
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 
@@ -92,3 +93,9 @@ def change(tiny: Path) -> Callable[[str, str, str], Path]:
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     """A phantom of 40 small studies, not to be changed."""
     return make_phantom(tmp_path_factory.mktemp("phantom") / "set", studies=40, image_size=64, seed=3)
+
+
+@pytest.fixture
+def without_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an audit look for no copies, which takes most of its time: for tests of what else it finds."""
+    monkeypatch.setattr(audit_run, "duplicate_findings", lambda dataset, looks: [])

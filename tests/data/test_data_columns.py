@@ -91,6 +91,7 @@ def test_a_column_that_tells_a_label() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_copies")
 def test_an_audit_finds_a_column_that_tells_a_label(phantom: DataSet, tmp_path: Path) -> None:
     assert "value-tells-label" not in {found.code for found in audit_folder(phantom.root).findings}
     for kind, cell in (("numeric", lambda has, i: i % 7 + 10 * has), ("categorical", lambda has, i: "AB"[has])):

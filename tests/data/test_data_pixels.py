@@ -229,6 +229,7 @@ Spoil = Callable[[Callable[[int, NDArray[np.uint8]], NDArray[Any]]], Path]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_copies")
 def test_a_folder_of_12_bits_is_an_error_and_fixed(spoiled: Spoil, tmp_path: Path) -> None:
     root = spoiled(lambda _, pixels: pixels.astype(np.uint16) << 4)
     (found,) = [found for found in audit_folder(root).errors if found.code == "image-depth"]
@@ -245,6 +246,7 @@ def test_a_folder_of_12_bits_is_an_error_and_fixed(spoiled: Spoil, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_copies")
 def test_depths_that_follow_a_label(spoiled: Spoil) -> None:
     first = spoiled(lambda _, pixels: pixels)
     dataset = load_dataset(first)
@@ -257,6 +259,7 @@ def test_depths_that_follow_a_label(spoiled: Spoil) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_copies")
 def test_negatives_dark_and_blank_images_are_found(spoiled: Spoil) -> None:
     root = spoiled(lambda i, pixels: 255 - pixels if i % 4 == 0 else pixels // 16 if i % 4 == 1 else pixels)
     audit = audit_folder(root)
@@ -282,6 +285,7 @@ def test_images_that_are_all_blank_are_an_error(spoiled: Spoil) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_copies")
 def test_clean_phantoms_raise_no_alarm(tmp_path: Path) -> None:
     for seed, artefacts in ((1, False), (2, True)):
         made = make_phantom(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from training_runs import Notes, specification
+from training_runs import Notes, Whole, specification
 
 from mmad.base.errors import CheckpointError
 from mmad.base.paths import RunPaths
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.slow
 class Runs:
     """Runs of one store."""
 
-    def __init__(self, folder: Path, dataset: DataSet) -> None:
-        self.folder, self.dataset = folder, dataset
+    def __init__(self, folder: Path, dataset: DataSet, whole: Whole) -> None:
+        self.folder, self.dataset, self.whole = folder, dataset, whole
 
     def spec(self, epochs: int, after: RunSpec | None = None, kind: str = "final", **fields: object) -> RunSpec:
         spec = specification(self.dataset, epochs, **fields)
@@ -37,6 +38,13 @@ class Runs:
 
     def paths(self, spec: RunSpec) -> RunPaths:
         return RunPaths(self.folder / spec.key[:2] / spec.key)
+
+    def trained(self, epochs: int, **fields: object) -> tuple[RunSpec, Notes]:
+        """A run that was trained to its end, from a copy of its files."""
+        spec = self.spec(epochs, **fields)
+        notes, folder = self.whole(epochs, **fields)
+        shutil.copytree(folder, self.paths(spec).folder)
+        return spec, notes
 
     def train(self, spec: RunSpec, notes: Notes | None = None, stop_after: int | None = None) -> Notes:
         notes = notes or Notes()
@@ -52,8 +60,8 @@ class Runs:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, dataset: DataSet) -> Runs:
-    return Runs(tmp_path, dataset)
+def runs(tmp_path: Path, dataset: DataSet, whole: Whole) -> Runs:
+    return Runs(tmp_path, dataset, whole)
 
 
 PLATEAU = {"lr_scheduler": "ReduceLROnPlateau", "reduceLROnPlateau_patience": 0, "measure_test": False}
@@ -61,12 +69,10 @@ PLATEAU = {"lr_scheduler": "ReduceLROnPlateau", "reduceLROnPlateau_patience": 0,
 
 @pytest.mark.parametrize("fields", [{}, PLATEAU | {"learned_loss_weights": True}], ids=["plain", "carrying"])
 def test_going_on_from_an_equal_run_is_one_longer_run_bit_for_bit(runs: Runs, fields: dict[str, object]) -> None:
-    longer = runs.spec(4, **fields)
-    first = runs.spec(2, **fields)
+    longer, whole = runs.trained(4, **fields)
+    first, _ = runs.trained(2, **fields)
     second = runs.spec(4, first, **fields)
     assert len({longer.key, first.key, second.key}) == 3
-    whole = runs.train(longer)
-    runs.train(first)
     before = sorted((path, path.read_bytes()) for path in runs.paths(first).folder.rglob("*.pt"))
     child = runs.train(second)
     found, expected = child.numbers(), whole.numbers()
@@ -87,10 +93,9 @@ def test_going_on_from_an_equal_run_is_one_longer_run_bit_for_bit(runs: Runs, fi
 
 
 def test_a_continued_run_is_resumed_as_any_other(runs: Runs) -> None:
-    first = runs.spec(1)
+    first, _ = runs.trained(1)
     second = runs.spec(3, first)
-    whole = runs.train(runs.spec(3))
-    runs.train(first)
+    _, whole = runs.trained(3)
     notes = runs.train(second, stop_after=2)
     runs.train(second, notes, stop_after=3)
     runs.train(second, notes)
@@ -104,9 +109,8 @@ def test_cut_off_while_it_begins_it_begins_again(runs: Runs) -> None:
             if record.epoch == 2:
                 raise KeyboardInterrupt
 
-    first = runs.spec(3)
+    first, _ = runs.trained(3)
     second = runs.spec(4, first)
-    runs.train(first)
     with pytest.raises(KeyboardInterrupt):
         runs.train(second, Cut())
     notes = runs.train(second)
@@ -118,8 +122,7 @@ def test_cut_off_while_it_begins_it_begins_again(runs: Runs) -> None:
 
 
 def test_the_best_checkpoint_can_be_gone_on_from(runs: Runs) -> None:
-    first = runs.spec(3)
-    parent = runs.train(first)
+    first, parent = runs.trained(3)
     best = next(c.epoch for c in parent.checkpoints if c.kind == "best_ap")
     child = runs.train(runs.spec(4, first, "best_ap"))
     assert child.environments[0].from_epoch == best
@@ -129,8 +132,7 @@ def test_the_best_checkpoint_can_be_gone_on_from(runs: Runs) -> None:
 
 
 def test_another_rate_begins_its_own_schedule_and_another_optimiser_its_own_memory(runs: Runs) -> None:
-    first = runs.spec(1)
-    runs.train(first)
+    first, _ = runs.trained(1)
     lower = runs.train(runs.spec(2, first, lr=0.001))
     assert [lower.epochs[e].lr for e in (1, 2)] == [0.01, 0.001]
     adamw = runs.train(runs.spec(2, first, optimiser="adamw"))
@@ -139,8 +141,7 @@ def test_another_rate_begins_its_own_schedule_and_another_optimiser_its_own_memo
 
 
 def test_with_nothing_left_to_train_the_other_run_is_its_own(runs: Runs) -> None:
-    first = runs.spec(1)
-    parent = runs.train(first)
+    first, parent = runs.trained(1)
     child = runs.train(runs.spec(1, first))
     assert child.steps == 0
     assert child.numbers() == parent.numbers()
@@ -178,8 +179,7 @@ def test_a_network_of_other_sizes_and_a_best_that_was_not_kept_are_refused(runs:
 
 
 def test_a_checkpoint_without_the_history_of_its_epochs_is_refused(runs: Runs) -> None:
-    first = runs.spec(2)
-    notes = runs.train(first)
+    first, notes = runs.trained(2)
     file, content = checkpoint.load(runs.paths(first).folder / notes.checkpoints[-1].path)
     facts = json.loads(json.dumps(content.facts))
     del facts["ledger"]["history"]
