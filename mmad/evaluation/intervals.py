@@ -78,20 +78,20 @@ def without_each(matched: Matched, figures: Callable[[Floats], Floats], detectio
     return kept
 
 
-def area_and_recall(matched: Matched, finding: int, weights: Floats, *, threshold: int = 0) -> Floats:
+def area_and_recall(matched: Matched, finding: int, weights: Floats) -> Floats:
     """(B, 2) of one finding: the area under precision by recall, and the highest recall.
 
     AP reads the same curve at 101 recalls. It moves in steps where a recall passes one of them, and most patients move
     it by nothing at all: the area tells how far it varies.
     """
     part = matched.of(finding)
-    hit = matched.hit[threshold, part]
+    hit = matched.hit[0, part]
     by_score = weights.T[matched.image[part]]  # (N, B)
     boxes = weights @ matched.boxes[:, finding]
     right = by_score[hit]
     hits = np.cumsum(right, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        precision = hits / np.cumsum(by_score * matched.counted[threshold, part][:, None], axis=0)[hit]
+        precision = hits / np.cumsum(by_score * matched.counted[0, part][:, None], axis=0)[hit]
         envelope = np.maximum.accumulate(np.nan_to_num(precision)[::-1], axis=0)[::-1]
         found = np.stack([(envelope * right).sum(axis=0) / boxes, right.sum(axis=0) / boxes], axis=1)
     known: Floats = np.where(boxes[:, None] > 0, found, np.nan)
@@ -199,7 +199,6 @@ def estimate(
     runs: Sequence[Matched],
     *,
     level: float = LEVEL,
-    threshold: int = 0,
     folds: Sequence[Hashable] = (),
     shared_training: float = 0.0,
 ) -> IntervalEstimate:
@@ -208,7 +207,6 @@ def estimate(
     Args:
         runs: the matches of each seed, of the same split.
         level: of the intervals.
-        threshold: which of the matches' overlap thresholds, by position.
         folds: where the runs are of several folds, which one each is of: seeds are averaged within them.
         shared_training: of these folds, as of ``error_of``.
 
@@ -216,8 +214,8 @@ def estimate(
         EvaluationError: no run, or runs over other images.
     """
     require_equal(runs)
-    once = [weigh(run, threshold=threshold) for run in runs]
-    without = np.stack([_areas_and_recalls(run, threshold) for run in runs])  # (S, 1 + G, K, 2)
+    once = [weigh(run) for run in runs]
+    without = np.stack([_areas_and_recalls(run) for run in runs])  # (S, 1 + G, K, 2)
     places = [[n for n, one in enumerate(folds) if one == fold] for fold in dict.fromkeys(folds)]
     places = places or [[n] for n in range(len(runs))]
     without = np.stack([without[rows].mean(axis=0) for rows in places])
@@ -271,13 +269,13 @@ def _correlations(without: Floats) -> Floats:
     return correlations
 
 
-def mean_area(run: Matched, threshold: int = 0) -> Floats:
+def mean_area(run: Matched) -> Floats:
     """(1 + G,) mean over the findings of the area under precision by recall: all patients, then without each group."""
-    return mean_over_findings(_areas_and_recalls(run, threshold)[:, :, 0])
+    return mean_over_findings(_areas_and_recalls(run)[:, :, 0])
 
 
-def _areas_and_recalls(run: Matched, threshold: int) -> Floats:
+def _areas_and_recalls(run: Matched) -> Floats:
     """(1 + G, K, 2) of all patients, then without each group."""
     sizes = [run.of(k).stop - run.of(k).start for k in range(len(run.categories))]
-    figures = [partial(area_and_recall, run, k, threshold=threshold) for k in range(len(sizes))]
+    figures = [partial(area_and_recall, run, k) for k in range(len(sizes))]
     return np.stack([without_each(run, *one) for one in zip(figures, sizes, strict=True)], axis=1)
