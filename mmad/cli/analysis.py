@@ -108,15 +108,15 @@ COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same im
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
 over the seeds that both have finished. The verdict is higher or lower where the 95 % interval over seeds and patients
-leaves 0 out, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
+excludes 0, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
 the arms: its interval is of the two networks, over patients. Over folds, seeds are averaged in each, and the
-interval is that of the mean over folds. Only the primary checkpoint on test takes a verdict.
+interval is that of the mean over folds. Only the primary checkpoint on test gets a verdict.
 
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
---by-reader repeats it with the boxes of each reader alone as the reference, on the images that they read, and says
-under how many readers sign and verdict are the same.
+--by-reader repeats the comparison with the boxes of each reader alone as the reference, on the images that they read,
+and says under how many readers sign and verdict are the same.
 
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, folds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, level, ar, per_class, p, family,
@@ -322,7 +322,7 @@ ablation is evaluated on the data sets that its file declares as [[external]], t
 with --on those of all folds, too. It is a detector of its own, never the estimand, and takes no verdict. Masks are not
 fused.
 
---by COLUMN parts the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
+--by COLUMN divides the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
 
 --by-reader says what readers find of each other's boxes, on images that several have read, and the detector beside
 them, at its operating point.
@@ -360,7 +360,7 @@ def evaluate(
         typer.Option(
             "--false-positives",
             metavar="R",
-            help="Per image on validation: fixes the score at which images and patients are told apart.",
+            help="False positives per validation image; sets the score from which a box counts.",
         ),
     ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
@@ -570,7 +570,7 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
 # ``mmad controls``: what a run's AP loses without a clinical column, the right record, the image.
 
 
-CONTROLS_HELP = """Ask what a run relies on: inference of its kept checkpoint with something in the split altered.
+CONTROLS_HELP = """Measure what a run relies on: inference of its stored checkpoint with part of its input altered.
 
 Each clinical column is permuted among the studies, then whole clinical records are, then every image is
 blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Cached
@@ -580,7 +580,7 @@ in the database: a second call computes nothing.
 the view, by the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each
 share contains the smaller ones, and there are 10 draws or more.
 
---table asks what the clinical table says of each finding without the image: area under the ROC curve (AUROC) of whole
+--table measures what the clinical values alone say of each finding: area under the ROC curve (AUROC) of whole
 images, by the run's best detection, by a logistic regression and by boosting of the clinical values (scikit-learn),
 both fitted on the training split. Nothing is altered, and no network runs.
 
@@ -604,7 +604,7 @@ def controls(
         typer.Option(
             "--missing",
             metavar="all|random,column,view,value,columns,records",
-            help="Ask what missing clinical values cost, by these mechanisms.",
+            help="Measure what missing clinical values cost, by these mechanisms.",
         ),
     ] = None,
     shares: Annotated[

@@ -91,7 +91,7 @@ def phantom(
         typer.Option("--size", metavar="WIDTHxHEIGHT", help="Of an image, where it is not square, such as 2544x3056."),
     ] = None,
 ) -> None:
-    """Draw the embedded data set: chest-like radiographs with five findings and clinical values.
+    """Draw the embedded data set: chest-like X-rays, clinical values.
 
     Prints how well its vital signs, and its images, tell the findings.
     """
@@ -195,7 +195,7 @@ def reflacx(
     ] = "link",
     as_json: JsonOption = False,
 ) -> None:
-    """Build the documented log's data set from REFLACX, MIMIC-CXR-JPG, MIMIC-IV and MIMIC-IV-ED.
+    """Build the documented log's data set from REFLACX and MIMIC.
 
     Tables may be .csv or .csv.gz. Every reading that is left out is counted with its reason. MIMIC's licence
     covers what is made: it stays on this machine, and nothing that is printed holds a value of a patient.
@@ -362,7 +362,7 @@ def import_csv_folder(
     ] = None,
     box_size: BoxSizeOption = None,
 ) -> None:
-    """Import images with a table of boxes and a table of subjects, or with one table that is both.
+    """Import images with CSV tables of boxes and subjects.
 
     Every column is printed with what became of it and why. What says what was found, how the image was taken or
     which row it is, is left out unless --numeric or --categorical name it. Missing values stay missing. A row
@@ -562,7 +562,7 @@ def _import_lines(made: CocoImport) -> list[str]:
 
 
 def _register_published(file: Path) -> None:
-    @importing.command(file.stem, help=f"Import {file.stem} as it is published: its tables and images below DIR.")
+    @importing.command(file.stem, help=f"Import {file.stem} as published.")
     def import_one(
         src: Annotated[Path, typer.Argument(metavar="DIR", help="Folder into which it was unpacked.")],
         out: OutOption,
@@ -582,7 +582,10 @@ def import_described(
     out: OutOption,
     label: LabelOption = None,
 ) -> None:
-    """Import a data set by a description of your own (docs/data.md says what is in one)."""
+    """Import a data set by a description of your own.
+
+    docs/data.md says what is in one.
+    """
     _import_described(src, describe, out, label)
 
 
@@ -673,9 +676,9 @@ NewOption = Annotated[
 
 @data.command("check")
 def check(folder: FolderArgument, fix: FixOption = False, out: NewOption = None, as_json: JsonOption = False) -> None:
-    """List everything that is wrong or suspicious in a data set, by rows and with its hint.
+    """List what is wrong or suspicious in a data set, with hints.
 
-    Errors make training impossible or its figures untrue: `mmad ablate` refuses them. Warnings are to be known.
+    Errors make training impossible or its figures untrue: `mmad ablate` refuses them. Read the warnings, too.
 
     Exit code: 0 no error, 2 errors (with --fix: errors that are left in the copy).
     """
@@ -717,7 +720,7 @@ def _show(folder: Path, audit: Audit) -> None:
     out = console(width=160)
     for found in audit.findings:
         out.print(Text(f"{found.level}: {found.code}: {found.where}: {found.what}{_rows(found)}"))
-        out.print(Padding(Text(f"→ {found.hint}"), (0, 0, 0, 2)))
+        out.print(Padding(Text(f"→ {found.hint}"), (0, 0, 0, 2), expand=False))
     heads = ("label", "boxes", "studies", "small", "medium", "large")
     columns = [TerminalColumn(head, wraps=head == "label", right=head != "label") for head in heads]
     for split in audit.splits:
@@ -760,7 +763,7 @@ def show(
     label: Annotated[str | None, typer.Option("--label", metavar="NAME", help="Only studies with this.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="At most so many studies.")] = 24,
 ) -> None:
-    """Draw a contact sheet: pictures with boxes, ids, splits, readings and clinical values.
+    """Draw a contact sheet of images, boxes and clinical values.
 
     One PNG, or one HTML file that needs no network. It holds clinical values: keep it where the data are.
     """
@@ -781,7 +784,7 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove them; they are decoded again when needed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the decoded images that are cached between runs, or remove them."""
+    """List or remove the cache of decoded images."""
     from dataclasses import asdict
 
     from mmad.data.image_cache import cache_contents, clear_cache

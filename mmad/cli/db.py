@@ -226,7 +226,7 @@ def export(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Write every table to a CSV or Parquet file, or every run for an experiment tracker.
+    """Write every table as CSV or Parquet, or runs for a tracker.
 
     Tables and views, DIR/NAME.csv or .parquet, all as they are at one moment. In CSV an empty cell is NULL, a
     moment is ISO 8601 in UTC and a truth true or false. Parquet has the columns' own types and needs pyarrow. The

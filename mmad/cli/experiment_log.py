@@ -76,7 +76,7 @@ def diff(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Compare an entry with a run, field by field: setup, figures of the stored checkpoints, parameter counts.
+    """Compare an entry with a run, field by field.
 
     Only what the entry prints is compared. Measured figures are under the protocol the run's member asked for.
 
@@ -173,11 +173,11 @@ def import_(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Read an experiment log in the documented log's form and store its entries in the database.
+    """Read an experiment log and store its entries in the database.
 
     Setups (constructor, commented-out, repr), parameter counts, checkpoints, headings with figures, loss weights,
     tables and remarks are read in any order; lines that are not understood are listed with their numbers.
-    The same file again takes its own place.
+    Importing the same file again replaces the log.
 
     --json prints {"log": NAME, "state": "new", "path": …, "sha256": …, "lines": …, "entries": […], "unread": […],
     …}: every entry as it was read.
@@ -211,7 +211,7 @@ def export(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Write your own experiment log in the form that mmad log import reads.
+    """Write your runs as a log that mmad log import reads.
 
     A heading and a block for each run: setup with names and protocols, checkpoints with their figures in four
     digits, parameter counts, loss weights, errors and notes.
@@ -262,7 +262,7 @@ def _print_imported(log: Log, done: ImportedLog, where: str) -> None:
 
 
 def show(entry: EntryArgument, db: DatabaseOption = DEFAULT_DB, json: JsonOption = False) -> None:
-    """Show what an entry prints: setup, parameter counts, results, heading figures, loss weights, remarks.
+    """Show an entry: setup, parameter counts, results, remarks.
 
     --json prints the entry as mmad log import --json does, and the name of its log. Of the log that mmad ships
     the facts are known, not its words: notes, images and lines of the program are empty, line numbers are 0.
@@ -327,7 +327,7 @@ def list_(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """List the entries of the log that mmad ships, called "documented", and of every imported one.
+    """List the entries of the shipped log and of imported ones.
 
     --json prints one object per entry: log, id, heading, sections, fields and params (how many are printed) and
     best_ap ({epoch, val_ap, val_ar, test_ap, test_ar}, or null).
@@ -375,11 +375,12 @@ def check(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Find what does not fit together in a log: of FILE, else of every imported one, else of the shipped one.
+    """Find contradictions in a log: FILE, or every imported one.
 
-    Heading figures that no result equals or that are another entry's, names, headings and checkpoints that
-    contradict the setup, setups printed twice, fields of an odd type, counts that miss lines or do not add up,
-    checkpoints that contradict each other or the schedule; as notes, equal setups with different results.
+    Without FILE and imported logs it checks the shipped one. It finds heading figures that no result equals or that
+    are another entry's; names, headings and checkpoints that contradict the setup; setups printed twice; fields of an
+    odd type; counts that miss lines or do not add up; checkpoints that contradict each other or the schedule; as
+    notes, equal setups with different results.
 
     --json prints one object per slip: log, rule, level (slip or note), entry, line (null where unknown), what,
     others. Slips are no failure: the exit code is 0.

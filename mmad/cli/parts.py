@@ -63,7 +63,7 @@ def _print(kind: PartKind) -> None:
         rows.append([word, ", ".join(f"{name} = {value}" for name, value in one.arguments.items()), one.what])
     out = console()
     out.print(fitted_table(columns, rows, out.width, title=kind.field))
-    print(f'your own: {kind.field} = {{ use = "MODULE:CLASS", … }}, a class that keeps to {kind.protocol}\n')
+    print(f'your own: {kind.field} = {{ use = "MODULE:CLASS", … }}, a class that implements {kind.protocol}\n')
 
 
 def schema() -> None:

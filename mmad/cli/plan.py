@@ -89,7 +89,7 @@ def plan(
         typer.Option(
             "--trials",
             metavar="PATH|URL",
-            help="A database of runs tried with steps_per_epoch: gives the time of runs like none recorded.",
+            help="A database of short runs (steps_per_epoch), from which the time of new kinds of runs is estimated.",
         ),
     ] = None,
     params: Annotated[bool, typer.Option("--params", help="Add parameter counts (loads torch).")] = False,
@@ -103,25 +103,28 @@ def plan(
     ] = None,
     power: Annotated[
         bool,
-        typer.Option("--power", help="Say how many seeds and patients the hypothesis takes, and what can be shown."),
+        typer.Option(
+            "--power", help="Say how many seeds and patients the hypothesis takes, and which effect can be shown."
+        ),
     ] = False,
     pilot: Annotated[
         str | None,
         typer.Option(
             "--pilot",
             metavar="ABLATION",
-            help="Of --power: whose finished pairs say how far seeds and patients vary; default: the file's own.",
+            help="With --power: whose finished pairs show how much seeds and patients vary; default: the file's own.",
         ),
     ] = None,
     seed_sd: Annotated[
         float | None,
-        typer.Option("--seed-sd", metavar="AP", help="Of --power: standard deviation of the difference between seeds."),
+        typer.Option("--seed-sd", metavar="AP", help="With --power: standard deviation of the difference over seeds."),
     ] = None,
     patient_error: Annotated[
-        float | None, typer.Option("--patient-error", metavar="AP", help="Of --power: standard error over --patients.")
+        float | None,
+        typer.Option("--patient-error", metavar="AP", help="With --power: its standard error over --patients."),
     ] = None,
     patients: Annotated[
-        int | None, typer.Option("--patients", metavar="N", help="Of --power: patients on test, as planned.")
+        int | None, typer.Option("--patients", metavar="N", help="With --power: planned number of test patients.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -568,13 +571,15 @@ def _print_total(plans: Sequence[Plan], slots: Slots) -> None:
     runs = {row.key: row for row in rows if row.shared_with is None}
     waiting = [row for row in runs.values() if row.open]
     known = [row.seconds for row in waiting if row.seconds is not None]
-    time = f"about {duration(sum(known))} one after the other" if known else "time unknown: none like them yet"
+    time = (
+        f"about {duration(sum(known))} one after the other" if known else "time unknown: no such run has been recorded"
+    )
     threads = max((row.member.run.protocol.threads for row in waiting), default=1)
     gpus = max((row.member.run.setup.gpus_per_run for row in waiting), default=1)
     if len(known) == len(waiting) and (at_once := min(len(waiting), slots.capacity(threads, gpus))) > 1:
         time += f", {duration(max(sum(known) / at_once, *known))} with {at_once} at once"
     if 0 < len(known) < len(waiting):
-        time += f" for {len(known)} of them, none like the others yet"
+        time += f" for {len(known)} of them, time unknown for the others"
     words = f"{len(waiting)} to run, {time}" if waiting else "all done"
     print(f"{plural(len(rows), 'member')}, {plural(len(runs), 'run')}: {words}")
 

@@ -47,7 +47,8 @@ def report(
         Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure for a paper into DIR.")
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Forms of --figures: of pdf, svg and png, with commas.")
+        str,
+        typer.Option("--format", metavar="LIST", help="File formats of --figures: pdf, svg, png, separated by commas."),
     ] = "pdf",
     methods: Annotated[
         Path | None, typer.Option("--methods", metavar="FILE", help="Write a Methods section and the checklists.")
@@ -56,7 +57,7 @@ def report(
         Path | None, typer.Option("--ro-crate", metavar="DIR", help="Write everything as an RO-Crate into DIR.")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
+        Path, typer.Option("--out", metavar="FILE", help="File to write; each form gets its own ending.")
     ] = DEFAULT_REPORT,
     ablation: Annotated[
         list[str] | None, typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.")
@@ -84,7 +85,7 @@ def report(
     provenance: Annotated[
         str,
         typer.Option(
-            "--provenance", metavar="brief|full", help="full: also host, folders and command line of each run."
+            "--provenance", metavar="brief|full", help="full: with host, folders and command line of each run."
         ),
     ] = "brief",
     by: Annotated[
@@ -95,7 +96,8 @@ def report(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Write it again whenever something new is recorded.")] = False,
     every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=1, help="With --watch: at most so often.")
+        float,
+        typer.Option("--every", metavar="SECONDS", min=1, help="With --watch: the shortest time between two reports."),
     ] = 10.0,
     until_done: Annotated[
         bool, typer.Option("--until-done", help="Watch, and end once no run is queued or running.")
@@ -106,7 +108,7 @@ def report(
 ) -> None:
     """Write the report of everything recorded: one HTML file that needs no network.
 
-    Of more than 300 runs it becomes an overview with linked pages in a folder beside it (index_pages/); --pages and
+    With more than 300 runs it becomes an overview with linked pages in a folder beside it (index_pages/); --pages and
     --one-file choose. Pages that did not change are left as they are.
 
     --md writes the same as Markdown, beside it, with its charts in a folder. Without --html and --md it is --html.
@@ -120,7 +122,7 @@ def report(
     A report can be sent around: it names no host, user, absolute path or command line. --provenance full writes them.
 
     --paper writes paper.html, paper.tex and paper.csv beside them: the published rows of MDF-Net, documented figures
-    and what ablations/mdf_net.toml measured, with intervals, and what lifts the published difference; likewise
+    and what ablations/mdf_net.toml measured, with intervals, and what inflates the published difference; likewise
     paper-findings.* by finding and paper-features.* by clinical columns. Alone, it writes nothing else.
 
     --csv DIR and --latex DIR write every table of the report as a file of its own: figures in full for analysis, and
@@ -139,12 +141,11 @@ def report(
     --against DB|DATE says which verdicts, differences and runs changed, are new or gone: against another database (a
     file or a URL), or against what had finished here by a date (2026-05-16: its end) or a moment, in UTC.
 
-    --by COLUMN parts the test split by a clinical column, source, site, scanner or year, and compares the arms in the
-    parts, as mmad compare --by; later reports show what was asked last.
+    --by COLUMN splits the test studies by a clinical column, source, site, scanner or year, and compares the arms in
+    these parts, as mmad compare --by; later reports show what was asked last.
 
-    --watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each
-    time; an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the
-    queue.
+    --watch stays and writes it again whenever something new is recorded, at most once every --every seconds; an
+    open page updates itself. Ctrl-C ends it; --until-done ends it with the queue.
 
     --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "figures": [paths],
     "methods": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n, "crate": [paths],

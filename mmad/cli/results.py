@@ -60,12 +60,15 @@ def runs(
         str | None, typer.Argument(metavar="NAME", help="Only an ablation's members, or those of ablation/setting/arm.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
-    ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
+    ablation: Annotated[
+        str | None, typer.Option("--ablation", metavar="NAME", help="Only the members of this ablation.")
+    ] = None,
     tag: Annotated[
-        str | None, typer.Option("--tag", help="Only members whose run or ablation has a note with this tag.")
+        str | None,
+        typer.Option("--tag", metavar="TAG", help="Only members whose run or ablation has a note with this tag."),
     ] = None,
     most: Annotated[
-        int, typer.Option("--limit", min=0, metavar="N", help="Members of the table at most; 0: all of them.")
+        int, typer.Option("--limit", min=0, metavar="N", help="List at most N members; 0: all.")
     ] = MOST_ROWS,
     as_json: JsonOption = False,
 ) -> None:
@@ -225,7 +228,7 @@ def _print(detail: RunDetail, notes: Notes) -> None:
     section(out, "Setup", *_setup(detail))
     fold = run.protocol.get("fold")
     named = {} if fold is None else {"fold": f"{fold['number']} of {fold['of']} (fold_seed {fold['seed']})"}
-    section(out, "Protocol", _pairs({**run.protocol, **named}), f"evaluated by: {_pairs(detail.evaluation)}")
+    section(out, "Protocol", _pairs({**run.protocol, **named}), f"evaluated with: {_pairs(detail.evaluation)}")
     section(out, "Parameters", *[f"[{count.module}]: {count.count:,}" for count in detail.counts])
     results = detail.results
     section(
@@ -235,7 +238,7 @@ def _print(detail: RunDetail, notes: Notes) -> None:
         result_line("best AR", results.best_ar),
         result_line("final", results.final),
     )
-    section(out, f"Epochs ({len(detail.epochs)} recorded, the latest here)", *_epochs(detail))
+    section(out, f"Epochs ({len(detail.epochs)} recorded, the latest shown)", *_epochs(detail))
     section(out, "Environment", *[line for record in detail.environments for line in _environment(record)])
     section(out, "Warnings", *detail.warnings)
     section(

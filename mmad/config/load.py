@@ -31,7 +31,7 @@ from mmad.config.field_effects import Effect
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, Fold, TrainingProtocol
-from mmad.config.runs import NO_DATA, VARIANT, Ablation, DataSource, Member, RunSpec
+from mmad.config.runs import NO_DATA, VARIANT, Ablation, Member, RunSpec
 from mmad.config.setup import ModelSetup, problems
 from mmad.config.setup_checks import unsupported
 from mmad.config.tuning import Tuning
@@ -50,16 +50,13 @@ _KEY_LENGTH = 64
 def load_ablation(
     path: str | Path,
     *,
-    data: DataSource | None = None,
     overrides: Sequence[str] = (),
     weights: str | None = None,
 ) -> Ablation:
-    """Read, check and expand an ablation file.
+    """Read, check and expand an ablation file; its method ``on`` puts its runs on a data set.
 
     Args:
         path: the TOML file.
-        data: the data set of every run; left out, or without a fingerprint, the keys are provisional. Which data set
-            the file names stands in the result, whose method ``on`` puts its runs on one.
         overrides: ``field=value`` words that win over the file, in order, recorded with every member.
         weights: ``imagenet`` or ``none``: short for the override ``weights=…``.
 
@@ -68,8 +65,7 @@ def load_ablation(
     """
     words = [*overrides] if weights is None else [*overrides, f"weights={weights}"]
     layers = [parse_override(word) for word in words]
-    ablation = _expand(parse_file(Path(path)), layers)
-    return ablation if data is None else ablation.on(data)
+    return _expand(parse_file(Path(path)), layers)
 
 
 def load_setup(overrides: Sequence[str] = ()) -> ModelSetup:

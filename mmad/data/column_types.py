@@ -92,16 +92,17 @@ def year_of(text: str) -> str | None:
     return found[1] if 1900 <= int(found[1]) <= now().year else SHIFTED
 
 
-def read_by_rule(text: str) -> float | None:
+def read_by_rule(text: str, name: str) -> float | None:
     """What an odd cell of a column of numbers stands for, None where no rule reads it.
 
-    ``>89`` and ``90+`` are the bound itself, ``058Y`` is an age in years, ``37,5`` has a decimal comma. ``1,234`` may
-    be a thousand and is not read.
+    ``>89`` and ``90+`` are the bound itself, ``37,5`` has a decimal comma, and ``058Y`` is an age in years where the
+    column's ``name`` says that it holds ages. ``1,234`` may be a thousand and is not read.
     """
     if found := _BOUND.fullmatch(text):
         return float(found[1] or found[2])
     if _AGE.fullmatch(text):
-        return read_age(text)
+        quantity = quantity_of(name)
+        return read_age(text) if quantity is not None and "age" in quantity.names else None
     if (found := _COMMA.fullmatch(text)) and (len(found[2]) != 3 or found[1].lstrip("+-") == "0"):
         return read_number(f"{found[1]}.{found[2]}")
     return None
@@ -255,7 +256,7 @@ class _Chooser:
         if left_out is not None:
             return left_out
         odd = [cell for cell in cells if not _is_missing(cell)]
-        numbers = sum(read_number(cell) is not None or read_by_rule(cell) is not None for cell in odd)
+        numbers = sum(read_number(cell) is not None or read_by_rule(cell, name) is not None for cell in odd)
         if numbers > len(odd) / 2:
             if self._choice.numeric is not None:
                 return ColumnOutcome(name, "ignored", "numbers, and not named with --numeric")
@@ -318,7 +319,7 @@ class _Chooser:
             texts.append("")
             if _is_missing(cell):
                 words[cell] += 1
-            elif (value := read_by_rule(cell)) is not None:
+            elif (value := read_by_rule(cell, name)) is not None:
                 texts[-1] = number_text(round(value, 6))
                 by_rule.append(f"{_line(self._at(row))} {cell!r} is {texts[-1]}")
             else:

@@ -54,6 +54,18 @@ class NumericColumn:
     measured: str = UNKNOWN
 
 
+def in_another_unit(columns: Sequence[NumericColumn], rows: Sequence[Sequence[float | None]]) -> list[str]:
+    """A note on each column whose values in ``rows`` lie mostly outside its range, as those of another unit do."""
+    notes = []
+    for place, column in enumerate(columns):
+        values = [value for row in rows if (value := row[place]) is not None]
+        beyond = sum(not column.low <= value <= column.high for value in values)
+        if beyond > len(values) / 2:
+            what = f"{beyond} of {len(values)} values of {column.name!r} lie outside {column.low:g} to {column.high:g}"
+            notes.append(f"{what}, the range in the run's data set: they may be in another unit")
+    return notes
+
+
 @dataclass(frozen=True)
 class CategoricalColumn:
     """A clinical category: its name, its possible values in the order that numbers them from 0, and when measured."""
@@ -304,12 +316,18 @@ def _read(path: Path) -> bytes:
 _WORDS = {"training": "train", "valid": "val", "validate": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
-def read_split(word: str, where: str) -> Split:
-    """``train``, ``val`` or ``test``, also spelled in full (``validation``) or in capitals. Raises DataError."""
+def split_of(word: str) -> Split | None:
+    """``train``, ``val`` or ``test``, also spelled in full (``validation``) or in capitals; None of any other word."""
     plain = _WORDS.get(word.casefold(), word.casefold())
-    if plain not in SPLITS:
+    return SPLITS[SPLITS.index(plain)] if plain in SPLITS else None
+
+
+def read_split(word: str, where: str) -> Split:
+    """The split that ``split_of`` finds. Raises DataError where it finds none."""
+    found = split_of(word)
+    if found is None:
         raise DataError(no_such("split", word, SPLITS), where=where, hint=one_of(SPLITS))
-    return SPLITS[SPLITS.index(plain)]
+    return found
 
 
 def split_by_patient(patients: Sequence[str]) -> list[Split]:

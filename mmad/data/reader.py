@@ -542,7 +542,7 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
 def read_description(path: Path) -> Description:
     """``dataset.toml`` as a record. Raises DataError."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"not TOML: {error}", where=path, hint="correct the file") from None
     except (OSError, UnicodeDecodeError) as error:

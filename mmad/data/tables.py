@@ -201,7 +201,7 @@ def _check_names(path: Path, header: Sequence[str]) -> None:
     if len(header) > MOST_COLUMNS:
         what = f"{len(header):,} columns where {MOST_COLUMNS:,} are the most"
         raise DataError(what, where=f"{path}:1", hint="keep the columns that are needed")
-    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+    for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(header) == 1 and mark in header[0]:
             what, hint = f"is separated by {word}", "save it as comma-separated text, with points in its numbers"
             raise DataError(what, where=f"{path}:1", hint=hint)

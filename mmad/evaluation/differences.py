@@ -549,9 +549,7 @@ def _over_folds(family: Sequence[FoldedPair], level: float) -> Iterator[Differen
         )
 
 
-def on_common_patients(
-    sample: PairSample, folds: Sequence[Hashable], shared_training: float, *, level: float = LEVEL
-) -> Difference:
+def on_common_patients(sample: PairSample, folds: Sequence[Hashable], shared_training: float) -> Difference:
     """A pair over folds on patients whom no network was trained on, the same for all of them; it takes no verdict.
 
     Seeds are averaged within each fold, and the folds are readers of common cases (Obuchowski and Rockette): the
@@ -573,7 +571,7 @@ def on_common_patients(
         mean_square = float(each.var(ddof=1)) / 2 * (1 + count * shared_training)
         error, *freedom_of_t = _test_of(count, mean_square, max(0.0, _shared(moved)), count - 1)
         freedom = (freedom_of_t[0], freedom_of_t[1])
-        reach = t_test(value, error, freedom[0], level) if error > 0 else reach
+        reach = t_test(value, error, freedom[0]) if error > 0 else reach
     return Difference(
         ap=(found := _within(value, reach[0])),
         p=reach[1],

@@ -140,7 +140,7 @@ def error_of(values: Floats, without: Floats, patients: int, shared_training: fl
     return Error(both / seeds, min(freedom, hillis))
 
 
-def share_interval(value: float, error: Error, patients: int, cases: float, *, level: float = LEVEL) -> Interval:
+def share_interval(value: float, error: Error, patients: int, cases: float) -> Interval:
     """The interval of a share of 0 to 1, as above; none for too few patients.
 
     Args:
@@ -148,21 +148,20 @@ def share_interval(value: float, error: Error, patients: int, cases: float, *, l
         error: of it.
         patients: that it rests on.
         cases: such as boxes: no variance counts as that of more cases.
-        level: of the interval.
     """
     value = float(value)
     if math.isnan(value) or patients < LEAST_PATIENTS:
         return Interval(value, math.nan, math.nan, patients)
-    return Interval(value, *_bounds(value, error, patients, cases, level), patients)
+    return Interval(value, *_bounds(value, error, patients, cases), patients)
 
 
-def interval_of(figures: Floats, patients: int, cases: float, *, level: float = LEVEL) -> Interval:
+def interval_of(figures: Floats, patients: int, cases: float) -> Interval:
     """The interval of a share of one run: ``figures`` (1 + G,) of ``without_each``; else as ``share_interval``."""
-    return share_interval(figures[0], error_of(figures[:1], figures[None, 1:], patients), patients, cases, level=level)
+    return share_interval(figures[0], error_of(figures[:1], figures[None, 1:], patients), patients, cases)
 
 
-def _bounds(value: float, error: Error, patients: int, cases: float, level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
+def _bounds(value: float, error: Error, patients: int, cases: float) -> tuple[float, float]:
+    tail = (1 - LEVEL) / 2
     reach = float(stdtrit(min(error.freedom, 1e9), 1 - tail))
     product = value * (1 - value)
     agree = error.variance <= _GRID_VARIANCE or product <= 0
@@ -179,13 +178,13 @@ def _bounds(value: float, error: Error, patients: int, cases: float, level: floa
     return low, high
 
 
-def difference_interval_of(differences: Floats, patients: int, *, level: float = LEVEL) -> Interval:
+def difference_interval_of(differences: Floats, patients: int) -> Interval:
     """The t interval of what is no share, (1 + G,) of ``without_each``; none for too few patients."""
     value = float(differences[0])
     if math.isnan(value) or patients < LEAST_PATIENTS:
         return Interval(value, math.nan, math.nan, patients)
     error = error_of(differences[:1], differences[None, 1:], patients)
-    half = float(stdtrit(min(error.freedom, 1e9), (1 + level) / 2)) * math.sqrt(error.variance)
+    half = float(stdtrit(min(error.freedom, 1e9), (1 + LEVEL) / 2)) * math.sqrt(error.variance)
     return Interval(value, value - half, value + half, patients)
 
 
@@ -198,7 +197,6 @@ def patients_with(matched: Matched, finding: int | None = None) -> int:
 def estimate(
     runs: Sequence[Matched],
     *,
-    level: float = LEVEL,
     folds: Sequence[Hashable] = (),
     shared_training: float = 0.0,
 ) -> IntervalEstimate:
@@ -206,7 +204,6 @@ def estimate(
 
     Args:
         runs: the matches of each seed, of the same split.
-        level: of the intervals.
         folds: where the runs are of several folds, which one each is of: seeds are averaged within them.
         shared_training: of these folds, as of ``error_of``.
 
@@ -232,14 +229,14 @@ def estimate(
 
     def one(column: int, k: int) -> Interval:
         value = figures(column)[:, k].mean()
-        return share_interval(value, error(column, k), people[k], boxes[k], level=level)
+        return share_interval(value, error(column, k), people[k], boxes[k])
 
     def mean(column: int) -> Interval:
         values, every = figures(column)[:, found].mean(axis=0), patients_with(runs[0])
         if every < LEAST_PATIENTS:
             return Interval(float(values.mean()) if len(found) else math.nan, math.nan, math.nan, every)
         bounds = [
-            _bounds(value, error(column, k), people[k], boxes[k], level)
+            _bounds(value, error(column, k), people[k], boxes[k])
             for value, k in zip(values.tolist(), found.tolist(), strict=True)
         ]
         together = _correlations(without[:, 1:, found, column].mean(axis=0))

@@ -23,7 +23,7 @@ from mmad.evaluation.intervals import (
     without_each,
 )
 from mmad.evaluation.matching import Floats, Matched, match
-from mmad.evaluation.resampling import CELLS, LEVEL, RECALLS, Interval, patient_weights, weigh
+from mmad.evaluation.resampling import CELLS, RECALLS, Interval, patient_weights, weigh
 
 #: False positives per image at which FROC's score is taken (Setio et al., LUNA16, 2017).
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -197,15 +197,12 @@ class FrocInterval:
     per_class: tuple[FindingFroc, ...]
 
 
-def operating_intervals(
-    matched: Matched, scores: Sequence[float], *, level: float = LEVEL
-) -> tuple[OperatingInterval, ...]:
+def operating_intervals(matched: Matched, scores: Sequence[float]) -> tuple[OperatingInterval, ...]:
     """The figures of ``operating_points`` with intervals over the patients.
 
     Args:
         matched: the matches of one run.
         scores: least scores of the operating points.
-        level: of the intervals.
 
     Raises:
         EvaluationError: score thresholds that are none.
@@ -217,15 +214,15 @@ def operating_intervals(
         kept = above(matched, point.score)
         area = mean_area(kept)
         first = area if first is None else first
-        whole = estimate([kept], level=level)
+        whole = estimate([kept])
         rates = without_each(kept, partial(_rates, kept))
         counted = kept.counted[0]
         detecting = len({kept.patients[i] for i in kept.image[counted]})
-        precision = interval_of(rates[:, 0], detecting, int(counted.sum()), level=level)
-        recall, f1 = (interval_of(rates[:, n], patients, boxes, level=level) for n in (1, 2))
+        precision = interval_of(rates[:, 0], detecting, int(counted.sum()))
+        recall, f1 = (interval_of(rates[:, n], patients, boxes) for n in (1, 2))
         gap = area - first
         gap[0] = point.ap - points[0].ap
-        lost = difference_interval_of(gap, patients, level=level)
+        lost = difference_interval_of(gap, patients)
         found.append(OperatingInterval(point.score, whole.ap, whole.ar, precision, recall, f1, lost))
     return tuple(found)
 
@@ -245,7 +242,7 @@ def _rates(kept: Matched, weights: Floats) -> Floats:
 _RESAMPLES = 400
 
 
-def froc_intervals(matched: Matched, *, level: float = LEVEL) -> FrocInterval:
+def froc_intervals(matched: Matched) -> FrocInterval:
     """The figures of ``froc`` with intervals over the patients; arguments as for the operating points.
 
     A sensitivity at a rate is read where the false alarms reach it, so one patient less moves it by a whole step or by
@@ -265,7 +262,7 @@ def froc_intervals(matched: Matched, *, level: float = LEVEL) -> FrocInterval:
         def one(values: Floats) -> Interval:
             known = values[1:][~np.isnan(values[1:])]
             variance = float(known.var(ddof=1)) if len(known) > 1 else 0.0
-            return share_interval(values[0], Error(variance, patients - 1.0), patients, boxes, level=level)
+            return share_interval(values[0], Error(variance, patients - 1.0), patients, boxes)
 
         return one(curves.mean(axis=1)), tuple(one(rate) for rate in curves.T)
 
@@ -287,7 +284,7 @@ class RecallCurve:
 
 
 def recall_curve(matched: Matched) -> RecallCurve:
-    """The curve of a matching, at its first overlap threshold."""
+    """The curve of a matching at the first of its overlap thresholds."""
     curves = [_of_finding(matched, k) for k in range(len(matched.categories)) if matched.boxes[:, k].sum() > 0]
     if not curves:
         return RecallCurve((), ())
@@ -375,14 +372,18 @@ def confusion(
     return Confusion(truth.categories, counts)
 
 
-def calibration(scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = 10) -> Calibration:
-    """How often detections of a score are hits, in ``bins`` of equal width."""
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip(np.digitize(scores, edges[1:-1]), 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
+#: Bins of a calibration.
+_BINS = 10
+
+
+def calibration(scores: NDArray[np.float64], hits: NDArray[np.bool_]) -> Calibration:
+    """How often detections of a score are hits, in ten bins of equal width."""
+    edges = np.linspace(0.0, 1.0, _BINS + 1)
+    place = np.clip(np.digitize(scores, edges[1:-1]), 0, _BINS - 1)
+    count = np.bincount(place, minlength=_BINS)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(place, weights=scores, minlength=bins) / count
-        share = np.bincount(place, weights=hits.astype(np.float64), minlength=bins) / count
+        mean = np.bincount(place, weights=scores, minlength=_BINS) / count
+        share = np.bincount(place, weights=hits.astype(np.float64), minlength=_BINS) / count
     filled = count > 0
     total = max(1, len(scores))
     error = float((np.abs(mean - share)[filled] * count[filled]).sum() / total) if len(scores) else float("nan")

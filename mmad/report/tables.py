@@ -1415,7 +1415,7 @@ def detected_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     )  # fmt: skip
     said = "An image has the score of its best detection, a patient that of the best image."
     note = f"{_at_score(found)}{said} {_INTERVALS}"
-    return ReportTable.of("told-apart", "Images and patients told apart", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("told-apart", "Images and patients classified", columns, rows, shown=shown, note=note, **more)
 
 
 def boxes_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:

@@ -392,7 +392,7 @@ def _refuse_unknown_path(name: str, members: list[MemberRecord]) -> None:
     begun = [path for path in paths if path.lower().startswith(name.lower())]
     if begun:
         raise StoreError(f"{name!r} is not one run: {_some(begun)}", where="run", hint="name one of them in full")
-    near = nearest(name, {spelling for member in members for spelling in _names(member)})
+    near = nearest(name, {spelling for m in members for spelling in (m.ablation, _names(m)[0], m.path)})
     hint = f"did you mean {near!r}?" if near else "mmad runs lists them all"
     raise StoreError(f"no run {name!r}", where="run", hint=hint)
 

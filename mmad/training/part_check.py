@@ -116,7 +116,7 @@ def _imported(path: str, printed: Callable[[], str]) -> Any:
         raise _Refused(f"{module} has no class {name}", did_you_mean(name, classes))
     made = getattr(found, name)
     if not inspect.isclass(made):
-        raise _Refused(f"{path} is no class", f"name a class that keeps to {_PROTOCOLS}")
+        raise _Refused(f"{path} is no class", f"name a class that implements {_PROTOCOLS}")
     return made
 
 

@@ -24,7 +24,7 @@ def _load(text: str, **words: Any) -> Ablation:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "family.toml"
         file.write_text(text, encoding="utf-8")
-        return load_ablation(file, data=DATA, **words)
+        return load_ablation(file, **words).on(DATA)
 
 
 def _toml(table: Mapping[str, Any]) -> str:
@@ -191,7 +191,7 @@ _GRID = {
 @examples(20)
 @given(
     st.fixed_dictionaries({}, optional=_GRID),
-    st.lists(st.text("abcé+ ,=", min_size=1, max_size=6), max_size=3, unique=True),
+    st.lists(st.text("abcé+ ,=", min_size=1, max_size=6).map(str.strip).filter(bool), max_size=3, unique=True),
     st.lists(st.text("xyz+", min_size=1, max_size=4), min_size=1, max_size=3, unique=True),
     st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
 )

@@ -81,6 +81,10 @@ def test_what_may_be_two_things_is_refused(folder: Folder, tmp_path: Path) -> No
         DataError, match=r"boxes\.csv:1: the columns a, b, c, d may be two corners.*--box-format xyxy or"
     ):
         import_csv(src, tmp_path / "out", layout=layout)
+    (src / "boxes.csv").write_text("image,y1,x1,y2,x2,label\na.png,10,20,30,50,A\n")
+    swapped = r"boxes\.csv:1: the columns y1, x1, y2, x2 are of the axes y, x, y, x.*; --box-columns x1,y1,x2,y2$"
+    with pytest.raises(DataError, match=swapped):
+        import_csv(src, tmp_path / "out", layout=CsvLayout(sides=("y1", "x1", "y2", "x2"), box_format="xyxy"))
     with pytest.raises(DataError, match=r"--box-format: unknown word 'xxyy' \(did you mean 'xyxy'"):
         CsvLayout(box_format="xxyy")
     (src / "boxes.csv").write_text("image,xmin,ymin,xmax,ymax,label\na.png,0.1,0.2,0.4,0.5,A\n")
@@ -263,7 +267,7 @@ def test_a_name_that_leads_to_no_file_says_why(name: str, message: str, folder: 
         import_csv(src, tmp_path / "out")
 
 
-@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
 def test_another_separator_is_named(mark: str, word: str, folder: Folder, tmp_path: Path) -> None:
     src = folder(subjects=[mark.join(("image", "age")), mark.join(("a.png", "4"))], boxes=["image"])
     with pytest.raises(DataError, match=rf"subjects\.csv:1: is separated by {word}; save it as comma-separated text"):

@@ -124,6 +124,7 @@ def test_several_seeds_need_naming(store: Store) -> None:
     [
         ("patience/patience 10/CRX", "did you mean 'patience/patience 10/cxr'"),
         ("patience/patience 10", "patience/patience 10/CXR/0, patience/patience 10/CXR\\+Clinical/0; name one"),
+        ("patienec", "did you mean 'patience'"),
         ("zzz", "mmad runs lists them all"),
     ],
 )

@@ -13,8 +13,9 @@ from device_behind import DEVICE, Behind, device_behind, moved
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
 from mmad.data.loader import Batch
-from mmad.detector import RoiMode, build_detector
 from mmad.detector.boxes import suppress
+from mmad.detector.build import build_detector
+from mmad.detector.roi_heads import RoiMode
 from mmad.training.device import Precision
 from mmad.training.loop import PassResult, Stepper, train_pass
 from mmad.training.losses import Weighing

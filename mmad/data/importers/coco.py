@@ -63,6 +63,7 @@ from mmad.data.importers.common import (
     other_labels,
     patient_column,
     scale_to_file,
+    split_column,
     study_ids,
     unnamed_files,
     warn_of_names,
@@ -607,6 +608,11 @@ def import_coco(
     cells = own
     if clinical is not None and joined is not None:
         clinical = _with_patient(clinical, joined, said)
+        if clinical.split is None and not any(image.split for image in coco.images):
+            asked = (*(clinical.numeric or ()), *(clinical.categorical or ()), *clinical.ignore)
+            clinical = replace(clinical, split=split_column(joined.frame, {clinical.on, clinical.patient, *asked}))
+            if clinical.split is not None:
+                said.notes.append(f"splits: column {clinical.split!r} of {joined.path}, as its name or its cells say")
     ids = studies or list(study_ids(found).values())
     own_patients = [image.patient or image.patient_id for image in coco.images]
     named = _given(coco, places, _column(joined, clinical.patient if clinical else None, own_patients), "patient")
