@@ -24,6 +24,7 @@ from mmad.analysis.evaluation_target import (
     DetectionStore,
     EvaluationOptions,
     EvaluationTarget,
+    TargetPairs,
     by_fold,
     fold_of,
     matched_under,
@@ -213,7 +214,7 @@ class _Pooled:
 def folded_sample_of(
     store: Store,
     detections: DetectionStore,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    pairs: TargetPairs,
     options: EvaluationOptions | None = None,
     by_design: Iterable[str] = (),
 ) -> FoldedSample:
@@ -221,10 +222,7 @@ def folded_sample_of(
     return over_each_fold(pairs, lambda part: sample_of(store, detections, part, options, by_design))
 
 
-def over_each_fold(
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    sample: Callable[[Sequence[tuple[EvaluationTarget, EvaluationTarget]]], PairSample],
-) -> FoldedSample:
+def over_each_fold(pairs: TargetPairs, sample: Callable[[TargetPairs], PairSample]) -> FoldedSample:
     """The ``sample`` of the pairs of each fold."""
     folds: dict[Fold, list[tuple[EvaluationTarget, EvaluationTarget]]] = {}
     for pair in pairs:
@@ -238,7 +236,7 @@ def over_each_fold(
 def sample_of(
     store: Store,
     detections: DetectionStore,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    pairs: TargetPairs,
     options: EvaluationOptions | None = None,
     by_design: Iterable[str] = (),
 ) -> PairSample:
@@ -267,7 +265,7 @@ def sample_of(
 def agreement_of(
     store: Store,
     detections: DetectionStore,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    pairs: TargetPairs,
     same: AgreementOptions | None = None,
     by_design: Iterable[str] = (),
 ) -> PairAgreement:
@@ -286,10 +284,7 @@ def agreement_of(
 
 
 def _agreement(
-    detections: DetectionStore,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    same: AgreementOptions,
-    threshold: float,
+    detections: DetectionStore, pairs: TargetPairs, same: AgreementOptions, threshold: float
 ) -> PairAgreement:
     categories, protocol, score = detections.truth(pairs[0][0]).categories, pairs[0][0].protocol, same.score
     counts = np.zeros((len(categories), 3), dtype=np.int64)
@@ -578,7 +573,7 @@ def run_statistics(
 def pair_statistics(
     store: Store,
     detections: DetectionStore,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    pairs: TargetPairs,
     options: EvaluationOptions,
     by_design: Iterable[str] = (),
     *,

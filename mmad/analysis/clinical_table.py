@@ -6,7 +6,7 @@ scores a logistic regression corrects need no fusion.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from mmad.analysis.evaluation_target import (
     DetectionStore,
     EvaluationOptions,
     EvaluationTarget,
+    TargetPairs,
     matched_under,
     on_validation,
 )
@@ -111,12 +112,7 @@ def fused_scores(validation: tuple[Floats, Floats, Flags], test: tuple[Floats, F
     return found
 
 
-def late_fusion(
-    store: Store,
-    detections: DetectionStore,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    options: EvaluationOptions,
-) -> PairSample:
+def late_fusion(store: Store, detections: DetectionStore, pairs: TargetPairs, options: EvaluationOptions) -> PairSample:
     """Cheap late fusion against an arm that reads clinical data, seed by seed.
 
     Args:

@@ -169,6 +169,9 @@ def on_outside(store: Store, target: EvaluationTarget, outside: OutsideData) -> 
     )
 
 
+#: (reference, other) of each seed.
+TargetPairs = Sequence[tuple[EvaluationTarget, EvaluationTarget]]
+
 #: What is said wherever figures of an ensemble are shown.
 _NEVER_THE_ESTIMAND = (
     "An ensemble is a detector of its own (weighted box fusion, equal weights): never the estimand, which is the mean "

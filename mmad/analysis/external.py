@@ -15,7 +15,7 @@ from typing import Any
 from mmad.analysis.cache import read_cached
 from mmad.analysis.cached_statistics import Diagnosis, diagnosis_of, estimate_of
 from mmad.analysis.comparison import MeasuredRun
-from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, on_outside
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, TargetPairs, on_outside
 from mmad.base.errors import DataError, MmadError
 from mmad.base.json_values import to_json_value
 from mmad.base.records import AnalysisRecord
@@ -198,10 +198,7 @@ def external_runs(
 
 
 def external_pairs(
-    store: Store,
-    detections: DetectionStore,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    known: Recorded,
+    store: Store, detections: DetectionStore, pairs: TargetPairs, known: Recorded
 ) -> list[list[tuple[EvaluationTarget, EvaluationTarget]]]:
     """The same pairs on every external data set that all of their runs were evaluated on."""
 

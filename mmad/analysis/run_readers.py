@@ -10,7 +10,7 @@ import numpy as np
 
 from mmad.analysis.cache import read_cached
 from mmad.analysis.cached_statistics import cached_result, diagnosis_of, is_of, subject_of
-from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, fold_of
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, TargetPairs, fold_of
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural
 from mmad.base.records import AnalysisRecord, GroundTruth
@@ -80,9 +80,7 @@ def readers_of(
     return cached_result(store, detections, KIND, [target], RunReaders, compute, score=fixed.score)
 
 
-def compared_readers(
-    store: Store, detections: DetectionStore, pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]]
-) -> PairReaders:
+def compared_readers(store: Store, detections: DetectionStore, pairs: TargetPairs) -> PairReaders:
     """The readers of the split that ``pairs`` are compared on, of all its folds; the report reads them again.
 
     Raises:
@@ -146,9 +144,7 @@ def cached_readers(known: Sequence[AnalysisRecord], target: EvaluationTarget) ->
     return read_cached(RunReaders, found[-1]) if found else None
 
 
-def cached_compared_readers(
-    known: Sequence[AnalysisRecord], pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]]
-) -> PairReaders | None:
+def cached_compared_readers(known: Sequence[AnalysisRecord], pairs: TargetPairs) -> PairReaders | None:
     """Those of exactly these pairs."""
     wanted = subject_of(PAIR_KIND, [*(a for a, _ in pairs), *(b for _, b in pairs)])
     found = [record for record in known if is_of(record, wanted)]

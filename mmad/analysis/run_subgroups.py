@@ -13,7 +13,7 @@ import numpy as np
 from mmad.analysis.cache import read_cached
 from mmad.analysis.cached_statistics import cached_result, diagnosis_of, is_of, subject_of
 from mmad.analysis.comparison import require_comparable
-from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, fold_of
+from mmad.analysis.evaluation_target import DetectionStore, EvaluationTarget, TargetPairs, fold_of
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AnalysisRecord, RunRecord
 from mmad.config.messages import no_such, one_of
@@ -78,11 +78,7 @@ def subgroups_of(
 
 
 def interactions_of(
-    store: Store,
-    detections: DetectionStore,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    columns: Sequence[str],
-    by_design: Iterable[str] = (),
+    store: Store, detections: DetectionStore, pairs: TargetPairs, columns: Sequence[str], by_design: Iterable[str] = ()
 ) -> tuple[Interaction, ...]:
     """Whether two arms differ more in one part than in the others; all parts of ``columns`` are one family.
 
@@ -196,9 +192,7 @@ def cached_subgroups(known: Sequence[AnalysisRecord], target: EvaluationTarget) 
     return tuple(one for one in found.values() if one is not None)
 
 
-def cached_interactions(
-    known: Sequence[AnalysisRecord], pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]]
-) -> tuple[Interaction, ...]:
+def cached_interactions(known: Sequence[AnalysisRecord], pairs: TargetPairs) -> tuple[Interaction, ...]:
     """Those of exactly these pairs, the latest."""
     wanted = subject_of(PAIR_KIND, [*(a for a, _ in pairs), *(b for _, b in pairs)])
     found = [record for record in known if is_of(record, wanted)]

@@ -43,6 +43,7 @@ from mmad.analysis.evaluation_target import (
     DetectionStore,
     EvaluationOptions,
     EvaluationTarget,
+    TargetPairs,
     evaluation_target,
     fold_of,
     protocol_of,
@@ -200,7 +201,7 @@ def _with_readers(
     found: PairStatistics,
     options: EvaluationOptions,
     known: PairReaders | None = None,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]] | None = None,
+    pairs: TargetPairs | None = None,
 ) -> PairStatistics:
     """The statistics with a sample under each reader; the differences are those of a family.
 
@@ -356,7 +357,7 @@ def _external(
     store: Store,
     detections: DetectionStore,
     comparison: Comparison,
-    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    pairs: TargetPairs,
     options: EvaluationOptions,
     known: Recorded | None = None,
 ) -> tuple[ExternalDifference, ...]:

@@ -686,10 +686,15 @@ def entries_figure(log: LogView) -> EntriesFigure | None:
     return EntriesFigure(file_stem(log.name, "log"), title, tuple(points), kinds, len(log.entries), span)
 
 
+def log_figures(model: ReportModel) -> Iterator[EntriesFigure]:
+    """The charts of the experiment logs of a report."""
+    for log in model.logbook.logs if model.logbook is not None else ():
+        if (entries := entries_figure(log)) is not None:
+            yield entries
+
+
 def report_figures(model: ReportModel) -> Iterator[ReportFigure]:
     """Every figure of a report, in its order."""
     for section in model.ablations:
         yield from section_figures(section, model.statistics)
-    for log in model.logbook.logs if model.logbook is not None else ():
-        if (entries := entries_figure(log)) is not None:
-            yield entries
+    yield from log_figures(model)

@@ -15,7 +15,13 @@ from PIL import Image
 
 from mmad.analysis.cached_statistics import AGREEMENT_SCORE, MOST_STUDIES, agreement_of
 from mmad.analysis.comparison import Comparison
-from mmad.analysis.evaluation_target import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
+from mmad.analysis.evaluation_target import (
+    DetectionStore,
+    EvaluationOptions,
+    EvaluationTarget,
+    TargetPairs,
+    matched_under,
+)
 from mmad.analysis.report_frame import AblationFrame, ReportFrame
 from mmad.analysis.verdicts import FailureCachingStore, comparison_targets, finished_comparisons
 from mmad.base.errors import DataError, MmadError, ReportError
@@ -81,9 +87,7 @@ class PairMatches:
         DataError: a data set that is missing or has changed.
     """
 
-    def __init__(
-        self, detections: DetectionStore, pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]], score: float
-    ) -> None:
+    def __init__(self, detections: DetectionStore, pairs: TargetPairs, score: float) -> None:
         self.truth = detections.truth(pairs[0][0])
         self._protocol, self._score = pairs[0][0].protocol, score
         self._place = {study: n for n, study in enumerate(self.truth.studies)}

@@ -40,6 +40,7 @@ from mmad.analysis.verdicts import (
 from mmad.base.json_values import to_json_value
 from mmad.report.cohort import cohorts_of, flows_of
 from mmad.report.figure_renderer import FigureRenderer
+from mmad.report.figures import section_figures
 from mmad.report.pictures import MOST_IN_ALL, USUAL, PageShare, pictures_of
 from mmad.report.provenance import (
     Provenance,
@@ -50,7 +51,7 @@ from mmad.report.provenance import (
     hosts_of,
 )
 from mmad.report.sections import Links, PageForm, ReportModel, build_model, layout
-from mmad.report.writers.html import RunProgress, Section, SectionFigures, render_section
+from mmad.report.writers.html import PageFigures, RunProgress, Section, render_section
 from mmad.store.measurements import analysis_key
 from mmad.store.notes import Notes, read_notes
 from mmad.store.store import Store
@@ -204,7 +205,7 @@ def make_sections(
                 )
                 model = replace(model, anchors=outline.anchors, logbook=outline.logbook)
                 (ablation,) = model.ablations
-                figures = SectionFigures(ablation, model.statistics, renderer, heard.of(runs, half))
+                figures = PageFigures(section_figures(ablation, model.statistics), renderer, heard.of(runs, half))
                 section = render_section(model, ablation, form, cache.links, figures, alone=alone)
                 cache.put(number, section)
             cache.shown += section.studies

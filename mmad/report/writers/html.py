@@ -17,13 +17,12 @@ from markupsafe import Markup
 
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.report_frame import CheckpointResult
-from mmad.analysis.verdicts import Statistics
 from mmad.base import formatting
 from mmad.base.paths import file_stem, near
 from mmad.report import picture_drawing, tables
 from mmad.report.badges import Badge, legend
 from mmad.report.figure_renderer import FigureRenderer
-from mmad.report.figures import CurveFigure, ReportFigure, entries_figure, section_figures
+from mmad.report.figures import CurveFigure, ReportFigure, log_figures, section_figures
 from mmad.report.methods import methods_of, reference
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox
@@ -58,17 +57,16 @@ class PageFigure:
     log_panels: tuple[Markup, ...]
 
 
-class SectionFigures:
-    """The figures of one ablation, drawn together before it is rendered; None for what has nothing to show."""
+class PageFigures:
+    """Figures that are drawn together before what shows them is rendered; None for what has nothing to show."""
 
     def __init__(
         self,
-        section: AblationSection,
-        statistics: Statistics,
+        figures: Iterable[ReportFigure],
         renderer: FigureRenderer,
         progress: Callable[[float], None] = lambda share: None,
     ) -> None:
-        figures = list(section_figures(section, statistics))
+        figures = list(figures)
         drawn = renderer.page(figures, lambda done: progress(done / len(figures)))
         self._found = {figure.name: _page_figure(figure, svg) for figure, svg in zip(figures, drawn, strict=True)}
 
@@ -80,16 +78,6 @@ class SectionFigures:
 
     def run(self, section: RunSection) -> PageFigure | None:
         return self._found.get(section.anchor)
-
-
-class LogFigures:
-    """The charts of experiment logs' entries."""
-
-    def __init__(self, model: ReportModel, renderer: FigureRenderer) -> None:
-        logs = model.logbook.logs if model.logbook is not None else ()
-        figures = [figure for log in logs if (figure := entries_figure(log)) is not None]
-        drawn = renderer.page(figures)
-        self._found = {figure.name: _page_figure(figure, svg) for figure, svg in zip(figures, drawn, strict=True)}
 
     def log(self, log: LogView) -> PageFigure | None:
         return self._found.get(file_stem(log.name, "log"))
@@ -131,7 +119,7 @@ def render_section(
     section: AblationSection,
     form: PageForm,
     links: Links,
-    figures: SectionFigures,
+    figures: PageFigures,
     *,
     alone: bool,
 ) -> Section:
@@ -187,7 +175,7 @@ def assemble(
                 yield view.file, _page(model, view, links.of(view.file), {section.anchor: section}, None)
         known[section.anchor] = replace(section, parts=()) if form.folder else section
     model = complete(model, tuple(known.values()))
-    yield views[-1].file, _page(model, views[-1], links, known, LogFigures(model, renderer))
+    yield views[-1].file, _page(model, views[-1], links, known, PageFigures(log_figures(model), renderer))
 
 
 def render_html(model: ReportModel, renderer: FigureRenderer | None = None) -> str:
@@ -208,7 +196,7 @@ def render_pages(
 
     def sections(drawing: FigureRenderer) -> Iterator[Section]:
         for section in model.ablations:
-            figures = SectionFigures(section, model.statistics, drawing)
+            figures = PageFigures(section_figures(section, model.statistics), drawing)
             yield render_section(model, section, form, links, figures, alone=len(model.ablations) == 1)
 
     with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
@@ -244,7 +232,7 @@ def table_page(table: ReportTable) -> str:
 
 
 def _page(
-    model: ReportModel, view: PageView, link: Links, sections: Mapping[str, Section], figures: LogFigures | None
+    model: ReportModel, view: PageView, link: Links, sections: Mapping[str, Section], figures: PageFigures | None
 ) -> str:
     log = ("log.css", "log.js") if model.logbook is not None and view.overview else ()
     style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
