@@ -32,7 +32,8 @@ from mmad.data.image_cache import clear_cache, decode, image_cache
 from mmad.data.loader import Batch, Studies, training_batches
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
-from mmad.detector import RoiMode, build_detector
+from mmad.detector.build import build_detector
+from mmad.detector.roi_heads import RoiMode
 from mmad.training import loop
 from mmad.training.device import Precision, peak_memory
 from mmad.training.loop import Stepper

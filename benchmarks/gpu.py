@@ -29,7 +29,8 @@ from support.torchvision_twin import Twin, plain
 from mmad.base.errors import StoreError
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
-from mmad.detector import CLEAN, RoiMode, build_detector
+from mmad.detector.build import build_detector
+from mmad.detector.roi_heads import CLEAN, RoiMode
 from mmad.scheduler.worker import retry_of, shortage
 from mmad.training.device import (
     channels_last,

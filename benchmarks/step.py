@@ -25,7 +25,9 @@ from mmad.base.paths import shipped_ablations
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.named_parts import PARTS
 from mmad.config.setup import ModelSetup
-from mmad.detector import CLEAN, MultimodalRCNN, RoiMode, build_detector
+from mmad.detector.build import build_detector
+from mmad.detector.model import MultimodalRCNN
+from mmad.detector.roi_heads import CLEAN, RoiMode
 from mmad.training.device import (
     Precision,
     _keep_freed_memory,

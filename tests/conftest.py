@@ -37,6 +37,10 @@ for _name in ("MMAD_DB", "MMAD_DATA", "MMAD_RUNS", "MMAD_WEIGHTS", "MMAD_SET"):
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 gc.set_threshold(100_000)
+# Files in memory, where there is room for them: a disk takes milliseconds to remove each of the many thousand files.
+_memory = Path("/dev/shm")
+if _memory.is_dir() and os.access(_memory, os.W_OK) and shutil.disk_usage(_memory).free > 4 << 30:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_memory)
 # A shell's background job is started with Ctrl-C ignored, and so would be the commands whose Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -98,7 +102,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What was imported stays until the end: the collector need not look at it again."""
-    gc.collect()
     gc.freeze()
 
 

@@ -25,9 +25,9 @@ from mmad.base.errors import MmadError
 from mmad.config.field_effects import idle_because
 from mmad.config.protocol import Fold
 from mmad.config.runs import Ablation, RunSpec
-from mmad.data.dataset import samples
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
+from mmad.data.samples import samples
 
 LONG = settings.default.max_examples > 100
 #: A few hundred, and 10,000 in ``make test-long``.

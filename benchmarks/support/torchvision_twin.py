@@ -10,8 +10,7 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 
-from mmad.detector import MultimodalRCNN
-from mmad.detector.model import IMAGENET_DEVIATION, IMAGENET_MEAN
+from mmad.detector.model import IMAGENET_DEVIATION, IMAGENET_MEAN, MultimodalRCNN
 
 
 class _Backbone(nn.Module):

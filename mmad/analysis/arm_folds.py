@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mmad.analysis.comparison import FOLDS
 from mmad.analysis.evaluation_target import fold_of, setting_of
 from mmad.base.formatting import interval, plural
-from mmad.base.json_values import to_json_value
+from mmad.base.json_values import picked
 from mmad.config.protocol import Fold
 from mmad.data.folds import held_out_ratio
 from mmad.evaluation.cross_validation import over_folds
@@ -50,9 +50,7 @@ class ArmOverFolds:
     @property
     def plain(self) -> dict[str, object]:
         """As a program sees it."""
-        names = ("done", "of", "seeds", "ap", "ar", "sentence")
-        found = {name: to_json_value(getattr(self, name)) for name in names}
-        return found | {"note": FOLDS}
+        return picked(self, "done", "of", "seeds", "ap", "ar", "sentence") | {"note": FOLDS}
 
 
 def arms_over_folds(summaries: Iterable[MemberSummary]) -> list[ArmOverFolds]:

@@ -25,10 +25,10 @@ from mmad.analysis.evaluation_target import EvaluationOptions, EvaluationTarget,
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.run_readers import RunReaders
 from mmad.analysis.run_subgroups import RunSubgroups
-from mmad.base.json_values import to_json_value
+from mmad.base.json_values import picked, to_json_value
 from mmad.data.external import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.differences import Decision, FoldedSample, plans
+from mmad.evaluation.differences import Decision, Difference, FoldedSample, plans
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
 from mmad.evaluation.resampling import Interval
@@ -39,10 +39,9 @@ JsonValue = dict[str, Any]
 
 def plain_target(target: EvaluationTarget) -> JsonValue:
     """Which checkpoint of which run was evaluated, on what and how."""
-    names = ("ablation", "setting", "arm", "seed", "replicate", "documented")
     plain = {
         "key": target.run.key,
-        **{name: None if target.member is None else getattr(target.member, name) for name in names},
+        **picked(target.member, "ablation", "setting", "arm", "seed", "replicate", "documented"),
         "checkpoint": target.checkpoint.kind,
         "epoch": target.checkpoint.epoch,
         "split": target.split,
@@ -60,9 +59,7 @@ def _outside(found: OutsideData) -> JsonValue:
         "name": found.name,
         "data": found.data,
         "path": str(found.root),
-        "fingerprint": found.fingerprint,
-        "unlabelled": list(found.unlabelled),
-        "notes": list(found.notes),
+        **picked(found, "fingerprint", "unlabelled", "notes"),
     }
 
 
@@ -107,8 +104,11 @@ def plain_evaluation(
 
 
 def _estimate(found: IntervalEstimate) -> JsonValue:
-    per_class = [{"label": label, "ap": _interval(ap), "ar": _interval(ar)} for label, ap, ar in found.per_class]
-    return {"ap": _interval(found.ap), "ar": _interval(found.ar), "per_class": per_class}
+    return {"ap": _interval(found.ap), "ar": _interval(found.ar), "per_class": _per_class(found)}
+
+
+def _per_class(found: IntervalEstimate | Difference) -> list[JsonValue]:
+    return [{"label": label, "ap": _interval(ap), "ar": _interval(ar)} for label, ap, ar in found.per_class]
 
 
 def _band(band: OperatingInterval) -> JsonValue:
@@ -129,14 +129,9 @@ def _calibration(calibration: Calibration) -> JsonValue:
 
 def _diagnosis(diagnosis: Diagnosis) -> JsonValue:
     return {
-        "rule": diagnosis.rule,
-        "false_positives": diagnosis.false_positives,
-        "score": diagnosis.score,
+        **picked(diagnosis, "rule", "false_positives", "score"),
         "why": diagnosis.why or None,
-        "counts": to_json_value(diagnosis.counts),
-        "images": to_json_value(diagnosis.images),
-        "patients": to_json_value(diagnosis.patients),
-        "wafroc": to_json_value(diagnosis.wafroc),
+        **picked(diagnosis, "counts", "images", "patients", "wafroc"),
         "calibration": [
             {
                 "label": one.label,
@@ -167,10 +162,7 @@ def plain_comparisons(
         "estimand": ESTIMAND_OF_FOLDS if any(one.folds for one in comparisons) else ESTIMAND,
         "shared_runs": shared_words(comparisons),
         "benefits": [
-            {
-                name: getattr(one, name)
-                for name in ("setting", "arm", "helps", "sentence", "beats_late_fusion", "late_sentence")
-            }
+            picked(one, "setting", "arm", "helps", "sentence", "beats_late_fusion", "late_sentence")
             for one in benefits(comparisons)
         ],
         "pairs": [_comparison(one, one.statistics or PairStatistics(), effects or one.effects) for one in comparisons],
@@ -180,12 +172,11 @@ def plain_comparisons(
 
 def plain_refusal(refused: NotComparable) -> JsonValue:
     """A pair that cannot be compared."""
-    return {name: getattr(refused, name) for name in ("setting", "reference", "other", "reason")}
+    return picked(refused, "setting", "reference", "other", "reason")
 
 
 def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence[float]) -> JsonValue:
     conditions, difference = comparison.sides[0], found.difference
-    protocol = ("split", "overlap", "threshold", "max_detections", "proposals")
     return {
         "setting": comparison.setting,
         "reference": _side(comparison, 0, found.reference),
@@ -193,27 +184,18 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "seeds": list(comparison.seeds),
         "folds": _folds(comparison, found),
         "checkpoint": comparison.kind,
-        **{name: getattr(conditions, name) for name in protocol},
+        **picked(conditions, "split", "overlap", "threshold", "max_detections", "proposals"),
         "differs_by_design": list(comparison.by_design.values()),
-        "images": difference and difference.images,
-        "patients": difference and difference.patients,
+        **picked(difference, "images", "patients"),
         "ap": difference and _interval(difference.ap),
         "level": difference and difference.level,
         "ar": difference and _interval(difference.ar),
-        "per_class": [
-            {"label": label, "ap": _interval(ap), "ar": _interval(ar)}
-            for label, ap, ar in (difference.per_class if difference else ())
-        ],
-        "p": difference and to_json_value(difference.p),
-        "family": difference and difference.family,
+        "per_class": _per_class(difference) if difference else [],
+        **picked(difference, "p", "family"),
         "ap_pointwise": difference and _interval(difference.pointwise),
-        "p_pointwise": difference and to_json_value(difference.p_pointwise),
-        "freedom": difference and to_json_value(difference.freedom),
-        "freedom_hillis": difference and to_json_value(difference.freedom_hillis),
+        **picked(difference, "p_pointwise", "freedom", "freedom_hillis"),
         "variance_lent_by": difference and difference.lent,
-        "p_patients": difference and to_json_value(difference.p_patients),
-        "seed_share": difference and to_json_value(difference.seed_share),
-        "sd": difference and to_json_value(difference.sd),
+        **picked(difference, "p_patients", "seed_share", "sd"),
         "verdict": comparison.verdict or None,
         "reasons": list(comparison.reasons),
         "words": comparison.sentence,
@@ -229,10 +211,8 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         ],
         "external": [
             {
-                "name": one.name,
-                "data": one.data,
-                "images": one.difference and one.difference.images,
-                "patients": one.difference and one.difference.patients,
+                **picked(one, "name", "data"),
+                **picked(one.difference, "images", "patients"),
                 "reference": one.reference and _interval(one.reference.estimate.ap),
                 "other": one.other and _interval(one.other.estimate.ap),
                 "ap": one.difference and _interval(one.difference.pointwise),
@@ -251,16 +231,12 @@ def _under_reader(found: ReaderVerdict) -> JsonValue:
     difference = found.difference
     return {
         "reader": found.reader,
-        "images": difference and difference.images,
-        "patients": difference and difference.patients,
+        **picked(difference, "images", "patients"),
         "left_out": found.left_out,
         **dict(zip(("reference", "other"), to_json_value(found.arms), strict=True)),
         "ap": difference and _interval(difference.ap),
-        "level": difference and difference.level,
-        "p": difference and to_json_value(difference.p),
-        "verdict": found.verdict,
-        "sign_holds": found.sign_holds,
-        "verdict_holds": found.verdict_holds,
+        **picked(difference, "level", "p"),
+        **picked(found, "verdict", "sign_holds", "verdict_holds"),
         "why": found.why or None,
     }
 
@@ -317,30 +293,19 @@ def _side(comparison: Comparison, place: int, measured: MeasuredRun | None) -> J
 
 def _agreement(agreement: PairAgreement) -> JsonValue:
     per_class = [to_json_value(shared) | {"agreement": to_json_value(shared.agreement)} for shared in agreement.shared]
-    return {
-        "score": agreement.score,
-        "overlap": agreement.overlap,
-        "threshold": agreement.threshold,
-        "per_class": per_class,
-    }
+    return picked(agreement, "score", "overlap", "threshold") | {"per_class": per_class}
 
 
 def plain_verdicts(comparisons: Sequence[Comparison]) -> list[JsonValue]:
     """The end of ``mmad ablate``: one object per setting and pair of arms, over the seeds that both have finished."""
     return [
         {
-            "ablation": one.ablation,
-            "setting": one.setting,
-            "reference": one.reference,
-            "other": one.other,
+            **picked(one, "ablation", "setting", "reference", "other"),
             "folds": one.folds or None,
-            "seeds": list(one.seeds),
-            "verdict": one.verdict,
-            "reasons": list(one.reasons),
+            **picked(one, "seeds", "verdict", "reasons"),
             "words": one.sentence,
             "ap": None if one.difference is None else _interval(one.difference),
-            "level": one.level,
-            "p": to_json_value(one.p),
+            **picked(one, "level", "p"),
         }
         for one in comparisons
         if one.statistics is not None
@@ -388,9 +353,7 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
                     if control.alteration.kind == "missing"
                     else {}
                 ),
-                "repeats": control.drop.repeats,
-                "before": to_json_value(control.drop.before),
-                "after": to_json_value(control.drop.after),
+                **picked(control.drop, "repeats", "before", "after"),
                 "ap": _interval(control.drop.ap),
                 "ar": _interval(control.drop.ar),
                 "per_class": [{"label": label, "ap": _interval(ap)} for label, ap in control.drop.per_class],
@@ -407,7 +370,7 @@ def plain_clinical_table(target: EvaluationTarget, rows: Sequence[TableAuroc]) -
     return plain_target(target) | {
         "table": [
             {
-                **{name: getattr(one, name) for name in ("label", "images", "positives")},
+                **picked(one, "label", "images", "positives"),
                 **{name: _interval(getattr(one, name)) for name in areas},
             }
             for one in rows

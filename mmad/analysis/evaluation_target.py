@@ -21,9 +21,10 @@ from mmad.base.records import (
     Split,
 )
 from mmad.config.protocol import EvaluationProtocol, Fold, Overlap, Proposals, without_fold
-from mmad.data.dataset import DataSet, samples
+from mmad.data.dataset import DataSet
 from mmad.data.external import OutsideData
 from mmad.data.reader import load_dataset
+from mmad.data.samples import samples
 from mmad.evaluation.cross_validation import pooled
 from mmad.evaluation.detections_file import read_detections
 from mmad.evaluation.ensembles import IOU, fused
@@ -31,7 +32,7 @@ from mmad.evaluation.masks import Outline
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.readers import on_studies
 from mmad.evaluation.resampling import RESAMPLES
-from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
+from mmad.store.lookup import FoundRun, epochs_asked, own_evaluation
 from mmad.store.store import Store
 
 LEAST_RESAMPLES, MOST_RESAMPLES = 10, 100_000
@@ -94,7 +95,7 @@ class EvaluationTarget:
             setting = setting_of(member, self.run) if folds > 1 else member.setting
             of = f"networks of {folds} folds" if folds > 1 else "seeds"
             return f"{member.ablation}/{setting}/{member.arm}/ensemble of {len(self.seeds)} {of}"
-        return short_key(self.run.key) if self.member is None else member_path(self.member)
+        return short_key(self.run.key) if self.member is None else self.member.path
 
     def digest(self) -> str:
         """SHA-256 of the kept detections. EvaluationError when there are none, naming the command that makes them."""
@@ -143,7 +144,7 @@ def evaluation_target(
     if run.status != "finished":
         raise EvaluationError(
             f"is {run.status} at epoch {run.epochs_done} of {epochs_asked(run)}",
-            where=f"run {short_key(run.key) if member is None else member_path(member)}",
+            where=f"run {short_key(run.key) if member is None else member.path}",
             hint="evaluate it once it is finished: mmad ablate resumes it",
         )
     protocol = protocol_of(run, member, options)

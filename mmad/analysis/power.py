@@ -13,7 +13,7 @@ from mmad.analysis.evaluation_target import DetectionStore
 from mmad.analysis.verdicts import compare_ablation
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural
-from mmad.base.json_values import to_json_value
+from mmad.base.json_values import picked
 from mmad.config.hypothesis import Hypothesis
 from mmad.evaluation.differences import EFFECTS, Goal, power_of, provable, seeds_for
 from mmad.store.store import Store
@@ -150,9 +150,7 @@ def plan_lines(plan: PowerPlan) -> list[str]:
 
 def plain_plan(plan: PowerPlan) -> dict[str, Any]:
     """The plan as plain JSON."""
-    names = ("spread", "pairs", "smallest", "effects")
-    rest = {name: to_json_value(getattr(plan, name)) for name in names}
-    return {"hypothesis": plan.hypothesis.content(), **rest}
+    return {"hypothesis": plan.hypothesis.content(), **picked(plan, "spread", "pairs", "smallest", "effects")}
 
 
 def _words(found: Planned, form: str) -> str:

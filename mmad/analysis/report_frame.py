@@ -259,7 +259,7 @@ def load_records(source: ReportSource, names: Sequence[str] = (), data: Path | N
     frames = tuple(
         AblationFrame(
             a,
-            tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs),
+            tuple(_member(m, runs[m.key]) for m in sorted(a.members, key=lambda one: one.position) if m.key in runs),
             seen=(seen := members_seen(everything, a.name)),
             tuned={
                 (m.setting, m.arm): records[m.key].setup
@@ -295,10 +295,6 @@ def with_measured(source: ReportSource, frame: ReportFrame, *, epochs: bool = Tr
 
     ablations = tuple(replace(one, members=members(one.members), first_epochs=first) for one in frame.ablations)
     return replace(frame, ablations=ablations, runs=tuple(runs.values()), beside=members(frame.beside))
-
-
-def _ordered(ablation: AblationRecord) -> list[MemberRecord]:
-    return sorted(ablation.members, key=lambda m: m.position)
 
 
 def _chosen(ablations: Sequence[AblationRecord], names: Sequence[str]) -> list[AblationRecord]:

@@ -159,7 +159,7 @@ def read_anew(loaded: Sequence[Loaded]) -> list[Loaded]:
 
 def _require_samples(modes: set[str], dataset: DataSet) -> None:
     """Refuse a ``dataset_mode`` that the data set has no samples for."""
-    from mmad.data.dataset import samples
+    from mmad.data.samples import samples
 
     for mode in sorted(modes):
         samples(dataset, mode)

@@ -199,6 +199,7 @@ def predict(
         DataError: an image in colour or one that cannot be read, an unknown column, a cell that is none of its
             column's; a data set that is gone or changed; ``out`` exists already.
     """
+    from mmad.data.dataset import in_another_unit
     from mmad.data.unseen import find_unseen, read_clinical
     from mmad.data.writer import whole_folder
 
@@ -215,6 +216,7 @@ def predict(
             raise EvaluationError(what, where="clinical", hint="leave the table out, or name a run with use_clinical")
         values = {} if clinical is None else read_clinical(Path(clinical), chosen.dataset, unseen)
         notes = _notes(chosen, unseen, len(values), clinical)
+        notes += tuple(in_another_unit(chosen.dataset.numeric, [numbers for numbers, _ in values.values()]))
         point = _operating_point(store, chosen, false_positives, device, progress_bar)
         stack.enter_context(_settings_restored())
         detectors = [_restored(store, chosen, one, device) for one in chosen.runs]

@@ -176,7 +176,7 @@ def evaluate(
         overlap: ``iou`` or ``iobb``; None for what the member asked for.
         proposals: ``clean``, ``sampled`` or ``with_ground_truth``; None for what the member asked for.
         scores: score thresholds of the operating points, in [0, 1]; None for 0.05, 0.1 and 0.3.
-        false_positives: per image on validation, that fix the score at which images and patients are told apart.
+        false_positives: per image on validation, that set the score from which a box counts.
         coco: add COCO's twelve figures.
         by: columns (a clinical one, or ``source``) whose parts of the split have figures of their own: ``subgroups``.
         by_reader: add what readers find of each other's boxes, and the detector beside them: ``readers``.

@@ -66,7 +66,7 @@ def train(
         tensorboard: write TensorBoard event files beside the log.
         address: the Ray cluster (``HOST:PORT``); None for the one this machine is a node of.
         slurm: options of sbatch as ``key=value`` words.
-        template: the line of a shell that ``command`` hands runs out with, such as ``ssh gpu1 {quoted}``.
+        template: the shell command that ``command`` hands runs out with, such as ``ssh gpu1 {quoted}``.
         jobs: how many of these lines at once.
         show: show progress on standard output: a live table on a terminal, else a line per event.
 
@@ -347,7 +347,7 @@ def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
     if not on_gpu and any(run.setup.sync_batch_norm and run.setup.gpus_per_run > 1 for run in runs):
         raise SpecError("sync_batch_norm = true needs GPUs", hint="set sync_batch_norm = false, or use --device cuda")
     for setup in {run.key: run.setup for run in runs if run.setup.image_backbone.startswith(TIMM)}.values():
-        from mmad.detector import parameter_counts
+        from mmad.detector.build import parameter_counts
 
         parameter_counts(setup, columns=ClinicalColumns())  # those of the data set were checked when it was loaded
 

@@ -14,6 +14,11 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def picked(value: object, *names: str) -> dict[str, Any]:
+    """Some attributes of a record as plain JSON; null each where there is no record."""
+    return {name: None if value is None else to_json_value(getattr(value, name)) for name in names}
+
+
 def to_json_value(value: Any) -> Any:
     """Records, mappings, tuples and arrays as plain JSON; moments as ISO 8601, what is not finite as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

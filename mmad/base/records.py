@@ -285,6 +285,12 @@ class MemberRecord:
     overrides: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def path(self) -> str:
+        """``ablation/setting/arm/seed``, with the replicate's number from the second on."""
+        path = f"{self.ablation}/{self.setting}/{self.arm}/{self.seed}"
+        return path if self.replicate == 1 else f"{path}/{self.replicate}"
+
     def setup(self, run: RunRecord) -> dict[str, Any]:
         """The setup that was asked for: that of ``run``, which answers it, with the member's own idle fields."""
         return {**run.setup, **self.own}

@@ -15,6 +15,7 @@ from mmad.api.loading import load_with_data, on_data, read_anew
 from mmad.api.training import check_ablations, due, known_memory, run_ablations
 from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
+from mmad.base.json_values import picked
 from mmad.base.paths import StorePaths, command_line
 from mmad.cli.options import (
     DEFAULT_DB,
@@ -190,16 +191,8 @@ def _would_run(one: Submission) -> bool:
 
 
 def _row(one: Submission) -> dict[str, Any]:
-    member = one.member
-    return {
-        "key": one.key,
-        "ablation": member.ablation,
-        "setting": member.setting,
-        "arm": member.arm,
-        "seed": member.seed,
-        "replicate": member.replicate,
-        "status": one.status,
-    }
+    member = picked(one.member, "ablation", "setting", "arm", "seed", "replicate")
+    return {"key": one.key, **member, "status": one.status}
 
 
 def _runs(count: int) -> str:
@@ -288,14 +281,13 @@ def ablate(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train every run of FILE... that is not finished, and say what may be said of the arms.
+    """Train every run of FILE... that is not finished, and say how the arms differ.
 
     Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
     them after their present step; the same command resumes there. A run that fails stops no other.
-    With --executor ray or slurm they train on a cluster, with --executor command wherever a line of your shell
-    takes them. With --detach they train in the background: mmad attach follows them, mmad stop --scheduler stops
-    them. On this machine finished runs are then evaluated on the file's
-    [[external]] data sets.
+    With --executor ray or slurm they train on a cluster, with --executor command by any shell command, such as ssh.
+    With --detach they train in the background: mmad attach follows them, mmad stop --scheduler stops them. On this
+    machine finished runs are then evaluated on the file's [[external]] data sets.
 
     Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
     """

@@ -45,13 +45,7 @@ if TYPE_CHECKING:
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
 ByOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--by",
-        metavar="COLUMN",
-        help="Parts of the split by this column; repeatable.",
-        show_default=False,
-    ),
+    list[str] | None, typer.Option("--by", metavar="COLUMN", help="Parts of the split by this column; repeatable.")
 ]
 ByReaderOption = Annotated[
     bool, typer.Option("--by-reader", help="Add figures with the boxes of each reader alone as the reference.")
@@ -114,15 +108,15 @@ COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same im
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
 over the seeds that both have finished. The verdict is higher or lower where the 95 % interval over seeds and patients
-leaves 0 out, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
+excludes 0, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
 the arms: its interval is of the two networks, over patients. Over folds, seeds are averaged in each, and the
-interval is that of the mean over folds. Only the primary checkpoint on test takes a verdict.
+interval is that of the mean over folds. Only the primary checkpoint on test gets a verdict.
 
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
---by-reader repeats it with the boxes of each reader alone as the reference, on the images that they read, and says
-under how many readers sign and verdict are the same.
+--by-reader repeats the comparison with the boxes of each reader alone as the reference, on the images that they read,
+and says under how many readers sign and verdict are the same.
 
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, folds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, level, ar, per_class, p, family,
@@ -137,13 +131,12 @@ def compare(
         list[str] | None, typer.Argument(metavar="RUN_A RUN_B", help="The reference, then the other; or an ablation.")
     ] = None,
     ablation: Annotated[
-        str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.", show_default=False)
+        str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.")
     ] = None,
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
     overlap: Annotated[
-        str | None,
-        typer.Option("--overlap", metavar="iou|iobb", help="Default: what the members asked for.", show_default=False),
+        str | None, typer.Option("--overlap", metavar="iou|iobb", help="Default: what the members asked for.")
     ] = None,
     proposals: Annotated[
         str | None,
@@ -151,7 +144,6 @@ def compare(
             "--proposals",
             metavar="clean|sampled|with_ground_truth",
             help="Whose proposals; default: what the members asked for.",
-            show_default=False,
         ),
     ] = None,
     agreement_score: Annotated[
@@ -163,12 +155,7 @@ def compare(
     ] = "iou",
     agreement_threshold: Annotated[
         float | None,
-        typer.Option(
-            "--agreement-threshold",
-            metavar="T",
-            help="From which overlap on; default: the protocol's.",
-            show_default=False,
-        ),
+        typer.Option("--agreement-threshold", metavar="T", help="From which overlap on; default: the protocol's."),
     ] = None,
     effect: Annotated[
         float | None,
@@ -176,7 +163,6 @@ def compare(
             "--effect",
             metavar="AP",
             help="The smallest difference that matters, for the plan; default: the file's, else 0.02, 0.05 and 0.10.",
-            show_default=False,
         ),
     ] = None,
     by: ByOption = None,
@@ -318,11 +304,6 @@ def _print_details(out: Console, comparison: Comparison) -> None:
         print_table(out, studies_table(same))
 
 
-def _register_compare(app: typer.Typer) -> None:
-    """Adds ``mmad compare`` to ``app``."""
-    app.command("compare", help=COMPARE_HELP)(compare)
-
-
 # ``mmad eval``: kept checkpoints with intervals, at score thresholds, under any protocol.
 
 
@@ -341,7 +322,7 @@ ablation is evaluated on the data sets that its file declares as [[external]], t
 with --on those of all folds, too. It is a detector of its own, never the estimand, and takes no verdict. Masks are not
 fused.
 
---by COLUMN parts the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
+--by COLUMN divides the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
 
 --by-reader says what readers find of each other's boxes, on images that several have read, and the detector beside
 them, at its operating point.
@@ -355,8 +336,7 @@ calibration, diagnosis, subgroups, readers, coco, masks}]}, one object per run, 
 
 def evaluate(
     runs: Annotated[
-        list[str],
-        typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
+        list[str], typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.")
     ],
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
@@ -364,8 +344,7 @@ def evaluate(
         str, typer.Option("--score-thresholds", metavar="S,S,...", help="Scores to cut the detections at.")
     ] = "0.05,0.1,0.3",
     overlap: Annotated[
-        str | None,
-        typer.Option("--overlap", metavar="iou,iobb", help="Default: what the member asked for.", show_default=False),
+        str | None, typer.Option("--overlap", metavar="iou,iobb", help="Default: what the member asked for.")
     ] = None,
     proposals: Annotated[
         str | None,
@@ -373,7 +352,6 @@ def evaluate(
             "--proposals",
             metavar="clean,sampled,with_ground_truth",
             help="Whose proposals; default: what the member asked for. Re-runs inference for what was not kept.",
-            show_default=False,
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
@@ -382,7 +360,7 @@ def evaluate(
         typer.Option(
             "--false-positives",
             metavar="R",
-            help="Per image on validation: fixes the score at which images and patients are told apart.",
+            help="False positives per validation image; sets the score from which a box counts.",
         ),
     ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
@@ -391,14 +369,11 @@ def evaluate(
     by_reader: ByReaderOption = False,
     ensemble: EnsembleOption = False,
     on: Annotated[
-        Path | None,
-        typer.Option("--on", metavar="DIR", help="All studies of another data set instead.", show_default=False),
+        Path | None, typer.Option("--on", metavar="DIR", help="All studies of another data set instead.")
     ] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option(
-            "--map", metavar="THEIRS=OURS", help="With --on: a label of it is a finding of the run.", show_default=False
-        ),
+        typer.Option("--map", metavar="THEIRS=OURS", help="With --on: a label of it is a finding of the run."),
     ] = None,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
@@ -592,15 +567,10 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         print_table(out, tables.coco_table(runs, across="_run").without("_run"))
 
 
-def _register_eval(app: typer.Typer) -> None:
-    """Adds ``mmad eval`` to ``app``."""
-    app.command("eval", help=HELP)(evaluate)
-
-
 # ``mmad controls``: what a run's AP loses without a clinical column, the right record, the image.
 
 
-CONTROLS_HELP = """Ask what a run relies on: inference of its kept checkpoint with something in the split altered.
+CONTROLS_HELP = """Measure what a run relies on: inference of its stored checkpoint with part of its input altered.
 
 Each clinical column is permuted among the studies, then whole clinical records are, then every image is
 blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Cached
@@ -610,7 +580,7 @@ in the database: a second call computes nothing.
 the view, by the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each
 share contains the smaller ones, and there are 10 draws or more.
 
---table asks what the clinical table says of each finding without the image: area under the ROC curve (AUROC) of whole
+--table measures what the clinical values alone say of each finding: area under the ROC curve (AUROC) of whole
 images, by the run's best detection, by a logistic regression and by boosting of the clinical values (scikit-learn),
 both fitted on the training split. Nothing is altered, and no network runs.
 
@@ -634,8 +604,7 @@ def controls(
         typer.Option(
             "--missing",
             metavar="all|random,column,view,value,columns,records",
-            help="Ask what missing clinical values cost, by these mechanisms.",
-            show_default=False,
+            help="Measure what missing clinical values cost, by these mechanisms.",
         ),
     ] = None,
     shares: Annotated[
@@ -736,13 +705,8 @@ def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | Non
         print_table(console(), made.without("_run"), f"{target.name}: {protocol_line(target)}. {made.note}")
 
 
-def _register_controls(app: typer.Typer) -> None:
-    """Adds ``mmad controls`` to ``app``."""
-    app.command("controls", help=CONTROLS_HELP)(controls)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    _register_compare(app)
-    _register_eval(app)
-    _register_controls(app)
+    app.command("compare", help=COMPARE_HELP)(compare)
+    app.command("eval", help=HELP)(evaluate)
+    app.command("controls", help=CONTROLS_HELP)(controls)

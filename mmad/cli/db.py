@@ -31,8 +31,7 @@ def check(
         bool, typer.Option("--deep", help="Read every file: SHA-256 of checkpoints, check sums of detections.")
     ] = False,
     fix: Annotated[
-        bool,
-        typer.Option("--fix", help="Remove damaged rows of caches, and secrets from recorded command lines."),
+        bool, typer.Option("--fix", help="Remove damaged rows of caches, and secrets from recorded command lines.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -227,7 +226,7 @@ def export(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Write every table to a CSV or Parquet file, or every run for an experiment tracker.
+    """Write every table as CSV or Parquet, or runs for a tracker.
 
     Tables and views, DIR/NAME.csv or .parquet, all as they are at one moment. In CSV an empty cell is NULL, a
     moment is ISO 8601 in UTC and a truth true or false. Parquet has the columns' own types and needs pyarrow. The

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.api.results import open_store
+from mmad.base.json_values import picked
 from mmad.base.records import KIND_WORDS
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
 from mmad.cli.output import console, print_json, result_line, section
@@ -75,7 +76,7 @@ def diff(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Compare an entry with a run, field by field: setup, figures of the stored checkpoints, parameter counts.
+    """Compare an entry with a run, field by field.
 
     Only what the entry prints is compared. Measured figures are under the protocol the run's member asked for.
 
@@ -114,10 +115,9 @@ def _diff_json(found: NamedEntry, detail: RunDetail, compared: EntryComparison) 
 
 
 def _print_diff(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> None:
-    from mmad.store.lookup import member_path
 
     out = console()
-    names = [member_path(member) for member in detail.members] or [detail.run.key]
+    names = [member.path for member in detail.members] or [detail.run.key]
     section(out, f"{found.entry.id} of {found.log} against {names[0]}", f"key: {detail.run.key}")
     section(out, "Setup", *_setup_differences(compared))
     protocol = ", ".join(f"{name} {value}" for name, value in detail.evaluation.items())
@@ -168,17 +168,16 @@ _LONGEST = 100
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A log: Markdown, such as a README.md.")],
     name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="The log's name; default: the file's.", show_default=False),
+        str | None, typer.Option("--name", metavar="NAME", help="The log's name; default: the file's.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Read an experiment log in the documented log's form and store its entries in the database.
+    """Read an experiment log and store its entries in the database.
 
     Setups (constructor, commented-out, repr), parameter counts, checkpoints, headings with figures, loss weights,
     tables and remarks are read in any order; lines that are not understood are listed with their numbers.
-    The same file again takes its own place.
+    Importing the same file again replaces the log.
 
     --json prints {"log": NAME, "state": "new", "path": …, "sha256": …, "lines": …, "entries": […], "unread": […],
     …}: every entry as it was read.
@@ -212,7 +211,7 @@ def export(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Write your own experiment log in the form that mmad log import reads.
+    """Write your runs as a log that mmad log import reads.
 
     A heading and a block for each run: setup with names and protocols, checkpoints with their figures in four
     digits, parameter counts, loss weights, errors and notes.
@@ -263,7 +262,7 @@ def _print_imported(log: Log, done: ImportedLog, where: str) -> None:
 
 
 def show(entry: EntryArgument, db: DatabaseOption = DEFAULT_DB, json: JsonOption = False) -> None:
-    """Show what an entry prints: setup, parameter counts, results, heading figures, loss weights, remarks.
+    """Show an entry: setup, parameter counts, results, remarks.
 
     --json prints the entry as mmad log import --json does, and the name of its log. Of the log that mmad ships
     the facts are known, not its words: notes, images and lines of the program are empty, line numbers are 0.
@@ -324,11 +323,11 @@ def _note_lines(notes: Sequence[LogNote]) -> list[str]:
 
 
 def list_(
-    log: Annotated[str | None, typer.Option("--log", metavar="LOG", help="Only this log.", show_default=False)] = None,
+    log: Annotated[str | None, typer.Option("--log", metavar="LOG", help="Only this log.")] = None,
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """List the entries of the log that mmad ships, called "documented", and of every imported one.
+    """List the entries of the shipped log and of imported ones.
 
     --json prints one object per entry: log, id, heading, sections, fields and params (how many are printed) and
     best_ap ({epoch, val_ap, val_ar, test_ap, test_ar}, or null).
@@ -349,7 +348,6 @@ def list_(
 
 def _entry_json(log: str, entry: LogEntry) -> dict[str, Any]:
     best = entry.results.get("best_ap")
-    names = ("epoch", "val_ap", "val_ar", "test_ap", "test_ar")
     return {
         "log": log,
         "id": entry.id,
@@ -357,7 +355,7 @@ def _entry_json(log: str, entry: LogEntry) -> dict[str, Any]:
         "sections": list(entry.sections),
         "fields": len(entry.fields),
         "params": len(entry.params),
-        "best_ap": {name: getattr(best, name) for name in names} if best else None,
+        "best_ap": picked(best, "epoch", "val_ap", "val_ar", "test_ap", "test_ar") if best else None,
     }
 
 
@@ -377,11 +375,12 @@ def check(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Find what does not fit together in a log: of FILE, else of every imported one, else of the shipped one.
+    """Find contradictions in a log: FILE, or every imported one.
 
-    Heading figures that no result equals or that are another entry's, names, headings and checkpoints that
-    contradict the setup, setups printed twice, fields of an odd type, counts that miss lines or do not add up,
-    checkpoints that contradict each other or the schedule; as notes, equal setups with different results.
+    Without FILE and imported logs it checks the shipped one. It finds heading figures that no result equals or that
+    are another entry's; names, headings and checkpoints that contradict the setup; setups printed twice; fields of an
+    odd type; counts that miss lines or do not add up; checkpoints that contradict each other or the schedule; as
+    notes, equal setups with different results.
 
     --json prints one object per slip: log, rule, level (slip or note), entry, line (null where unknown), what,
     others. Slips are no failure: the exit code is 0.

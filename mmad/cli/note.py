@@ -22,12 +22,9 @@ def note(
         list[str] | None, typer.Option("--tag", metavar="TAG", help="A word to find it by; may be repeated.")
     ] = None,
     edit: Annotated[
-        int | None,
-        typer.Option("--edit", metavar="N", min=1, help="Give note N this text, or these tags.", show_default=False),
+        int | None, typer.Option("--edit", metavar="N", min=1, help="Give note N this text, or these tags.")
     ] = None,
-    remove: Annotated[
-        int | None, typer.Option("--remove", metavar="N", min=1, help="Remove note N.", show_default=False)
-    ] = None,
+    remove: Annotated[int | None, typer.Option("--remove", metavar="N", min=1, help="Remove note N.")] = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:

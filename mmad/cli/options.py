@@ -40,8 +40,7 @@ class GroupedCommand(TyperCommand):
 
 
 DatabaseOption = Annotated[
-    str,
-    typer.Option("--db", envvar="MMAD_DB", metavar="FILE|URL", help="The database: an SQLite file or a URL."),
+    str, typer.Option("--db", envvar="MMAD_DB", metavar="FILE|URL", help="The database: an SQLite file or a URL.")
 ]
 DataOption = Annotated[
     str | None,
@@ -51,10 +50,9 @@ DataOption = Annotated[
         envvar="MMAD_DATA",
         metavar="DIR",
         help="Folder of the data set; default: what the file names, else the embedded phantom.",
-        show_default=False,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of words.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,8 +61,7 @@ SetOption = Annotated[
         envvar="MMAD_SET",
         metavar="FIELD=VALUE",
         help="Override any field of the setup or the protocol; may be repeated; recorded, and part of the key. "
-        "The variable holds such words with spaces between them, and a --set on the line stands in its place.",
-        show_default=False,
+        "The variable holds several, separated by spaces; --set replaces it.",
     ),
 ]
 WeightsOption = Annotated[
@@ -73,8 +70,7 @@ WeightsOption = Annotated[
         "--weights",
         rich_help_panel=WHAT,
         metavar="imagenet|none",
-        help="none trains from scratch what the setup prints as pretrained.",
-        show_default=False,
+        help="none: train pretrained setups from scratch.",
     ),
 ]
 WeightsDirOption = Annotated[
@@ -84,16 +80,12 @@ WeightsDirOption = Annotated[
         rich_help_panel=WHAT,
         envvar="MMAD_WEIGHTS",
         metavar="DIR",
-        help="Folder with torchvision's weights files, looked into before torch's own cache.",
-        show_default=False,
+        help="Folder with torchvision's weights files, searched before torch's own cache.",
     ),
 ]
 #: Not the variable MMAD_DATA: the runs know their data set.
 MovedDataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", metavar="DIR", help="Where the runs' data set lies now, if it was moved.", show_default=False
-    ),
+    Path | None, typer.Option("--data", metavar="DIR", help="Where the runs' data set is now, if it was moved.")
 ]
 
 
@@ -130,19 +122,13 @@ OnlyOption = Annotated[
         "--only",
         rich_help_panel=WHAT,
         metavar="WORDS",
-        help="Only members of this setting, arm, seed=N or ablation/setting/arm; * is anything; may be repeated.",
-        show_default=False,
+        help="Only members of this setting, arm, seed=N or ablation/setting/arm; * matches anything; may be repeated.",
     ),
 ]
 MaxHoursOption = Annotated[
     float | None,
     typer.Option(
-        "--max-hours",
-        rich_help_panel=MEANWHILE,
-        metavar="H",
-        min=0.0,
-        help="Stop as by Ctrl-C after H hours.",
-        show_default=False,
+        "--max-hours", rich_help_panel=MEANWHILE, metavar="H", min=0.0, help="Stop after H hours, as Ctrl-C does."
     ),
 ]
 PriorityOption = Annotated[
@@ -153,8 +139,7 @@ PriorityOption = Annotated[
         metavar="N",
         min=LOWEST,
         max=HIGHEST,
-        help="Train these runs before those of lower priority (0).",
-        show_default=False,
+        help="Train these runs before runs of lower priority; default: 0.",
     ),
 ]
 CheckpointEveryOption = Annotated[
@@ -164,8 +149,7 @@ CheckpointEveryOption = Annotated[
         rich_help_panel=MEANWHILE,
         metavar="STEPS",
         min=1,
-        help="Checkpoint within epochs too, every STEPS training steps.",
-        show_default=False,
+        help="Write checkpoints within epochs too, every STEPS training steps.",
     ),
 ]
 TensorboardOption = Annotated[
@@ -174,11 +158,7 @@ TensorboardOption = Annotated[
 OnFinishOption = Annotated[
     str | None,
     typer.Option(
-        "--on-finish",
-        rich_help_panel=MEANWHILE,
-        metavar="CMD",
-        help="A shell command to run when all is over.",
-        show_default=False,
+        "--on-finish", rich_help_panel=MEANWHILE, metavar="CMD", help="A shell command to run when the queue is done."
     ),
 ]
 
@@ -188,7 +168,7 @@ ExecutorOption = Annotated[
         "--executor",
         rich_help_panel=WHERE,
         metavar="local|ray|slurm|command",
-        help="What trains: this machine, a cluster, lines of a shell.",
+        help="What trains: this machine, a cluster, a shell command.",
     ),
 ]
 TemplateOption = Annotated[
@@ -196,15 +176,17 @@ TemplateOption = Annotated[
     typer.Option(
         "--template",
         rich_help_panel=WHERE,
-        metavar="LINE",
-        help="The line of --executor command, such as 'ssh gpu1 {quoted}' or 'qsub -b y {command}'.",
-        show_default=False,
+        metavar="CMD",
+        help="The shell command of --executor command, such as 'ssh gpu1 {quoted}' or 'qsub -b y {command}'.",
     ),
 ]
 JobsOption = Annotated[
     int | None,
     typer.Option(
-        "--jobs", rich_help_panel=WHERE, metavar="N", help="At most N such lines at once (32).", show_default=False
+        "--jobs",
+        rich_help_panel=WHERE,
+        metavar="N",
+        help="With --executor command: at most N runs at once; default: 32.",
     ),
 ]
 AddressOption = Annotated[
@@ -213,8 +195,7 @@ AddressOption = Annotated[
         "--address",
         rich_help_panel=WHERE,
         metavar="HOST:PORT",
-        help="The Ray cluster; default: the one this machine is a node of.",
-        show_default=False,
+        help="The Ray cluster; default: the one that this machine belongs to.",
     ),
 ]
 SlurmOption = Annotated[
@@ -224,7 +205,6 @@ SlurmOption = Annotated[
         rich_help_panel=WHERE,
         metavar="KEY=VALUE,…",
         help="Options of sbatch, such as partition=gpu,time=4:00:00; jobs=N: at most N at once; may be repeated.",
-        show_default=False,
     ),
 ]
 
@@ -233,7 +213,7 @@ DetachOption = Annotated[
     typer.Option(
         "--detach",
         rich_help_panel=WHERE,
-        help="Train in the background, past the end of this terminal; mmad attach follows it.",
+        help="Train in the background, even after you log out; mmad attach follows it.",
     ),
 ]
 
@@ -271,7 +251,7 @@ def runs_per_gpu(word: str) -> int | None:
     except ValueError:
         number = 0
     if number < 1:
-        raise MmadError(f"{word!r} is no number of runs", where="--per-gpu", hint="give 1 or more, or auto")
+        raise MmadError(f"{word!r} is not a number of runs", where="--per-gpu", hint="give 1 or more, or auto")
     return number
 
 
@@ -280,9 +260,7 @@ def runs_per_gpu(word: str) -> int | None:
 
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.", show_default=False
-    ),
+    typer.Argument(metavar="RUN", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
 ]
 CheckpointOption = Annotated[
     str | None,
@@ -290,16 +268,12 @@ CheckpointOption = Annotated[
         "--checkpoint",
         metavar="best_ap|best_ar|final",
         help="Which checkpoint; default: best_ap, or final where no best one was kept.",
-        show_default=False,
     ),
 ]
-EnsembleOption = Annotated[
-    bool, typer.Option("--ensemble", help="All seeds of an arm together, their boxes fused; never the estimand.")
-]
+EnsembleOption = Annotated[bool, typer.Option("--ensemble", help="All seeds of an arm together, their boxes fused.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Every run of the database.")]
 AblationOption = Annotated[
-    list[str] | None,
-    typer.Option("--ablation", metavar="NAME", help="Every run of this ablation; may be repeated.", show_default=False),
+    list[str] | None, typer.Option("--ablation", metavar="NAME", help="Every run of this ablation; may be repeated.")
 ]
 
 
@@ -313,7 +287,7 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
     from mmad.store.lookup import ablation_called, find_runs
 
     if not (runs or ablations or every):
-        raise MmadError("name runs", hint="give keys or ablation/setting/arm, --ablation NAME, or --all")
+        raise MmadError("no run is named", hint="give keys or ablation/setting/arm, --ablation NAME, or --all")
     there = {record.name: record for record in store.ablations()}
     chosen = {found.run.key for name in runs or () for found in find_runs(store, name)}
     for name in ablations or ():
@@ -323,10 +297,9 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
 
 def labels(store: Store, keys: Sequence[str]) -> dict[str, str]:
     """What to call each run: the path of the first member that asks for it, with the beginning of its key."""
-    from mmad.store.lookup import member_path
 
     paths: dict[str, str] = {}
     for ablation in store.ablations():
         for member in ablation.members:
-            paths.setdefault(member.key, member_path(member))
+            paths.setdefault(member.key, member.path)
     return {key: f"{short_key(key)} {paths[key]}" if key in paths else short_key(key) for key in keys}

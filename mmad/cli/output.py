@@ -98,18 +98,18 @@ class _Announcement:
 
 
 def section(out: Console, title: str, *lines: str | Text) -> None:
-    """A titled block: a panel on a terminal, plain lines elsewhere; nothing when there are no lines."""
-    from rich.panel import Panel
+    """A title above indented lines, which are wrapped on a terminal alone; nothing when there are no lines."""
+    from rich.padding import Padding
     from rich.text import Text
 
     if not lines:
         return
-    if out.is_terminal:
-        out.print(Panel(Text("\n").join([_text(line) for line in lines]), title=Text(title), title_align="left"))
-        return
-    out.print(Text(title))
+    out.print(Text(title, style="bold"))
     for line in lines:
-        out.print(Text("  ").append_text(_text(line)), soft_wrap=True)
+        if out.is_terminal:
+            out.print(Padding(_text(line), (0, 0, 0, 2), expand=False))
+        else:
+            out.print(Text("  ").append_text(_text(line)), soft_wrap=True)
     out.print()
 
 

@@ -43,8 +43,7 @@ def params(
     context: typer.Context,
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An ablation file.")] = None,
     entry: Annotated[
-        str | None,
-        typer.Option("--entry", metavar="ID", help="An entry of the documented log, such as e030.", show_default=False),
+        str | None, typer.Option("--entry", metavar="ID", help="An entry of the documented log, such as e030.")
     ] = None,
     overrides: SetOption = None,
     data: DataOption = None,
@@ -62,7 +61,6 @@ def params(
             max=100_000,
             metavar="N",
             help="Boxes that the heads' cost is counted for; default: the setup's rpn_post_nms_top_n_test.",
-            show_default=False,
         ),
     ] = None,
     json: JsonOption = False,
@@ -110,16 +108,16 @@ def _setups(
 
 
 def _entry_setup(entry: str, overrides: list[str]) -> ModelSetup:
-    from mmad import experiment_log
     from mmad.config.ablation_file import parse_override, split_fields
+    from mmad.experiment_log import shipped
 
     values = {name: value for word in overrides for name, value in parse_override(word).values.items()}
-    return experiment_log.setup_of(experiment_log.entry(entry), split_fields(values)[0])
+    return shipped.setup_of(shipped.entry(entry), split_fields(values)[0])
 
 
 def counts_of(setup: ModelSetup, dataset: DataSet | None) -> tuple[ParameterCount, ...]:
     """The counts of ``setup`` for the labels and columns of ``dataset``, or of the documented log."""
-    from mmad.detector import parameter_counts
+    from mmad.detector.build import parameter_counts
 
     return parameter_counts(setup, *_inputs(setup, dataset))
 
@@ -257,8 +255,8 @@ def _refuse_beside_documented(context: typer.Context) -> None:
 
 def _compare_documented(json: bool) -> int:
     """Compare the documented log's counts: 0 when all are met, else 1."""
-    from mmad.detector import parameter_counts
-    from mmad.experiment_log import compare_counts
+    from mmad.detector.build import parameter_counts
+    from mmad.experiment_log.shipped import compare_counts
 
     found = compare_counts(lambda setup: {c.module: c.count for c in parameter_counts(setup)})
     for difference in found.differences:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def parts(
-    field: Annotated[
-        str | None, typer.Argument(metavar="FIELD", help="A field, such as fusion.", show_default=False)
-    ] = None,
+    field: Annotated[str | None, typer.Argument(metavar="FIELD", help="A field, such as fusion.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the parts that fields of the setup can name, their arguments, and the Protocol of each kind.
@@ -65,7 +63,7 @@ def _print(kind: PartKind) -> None:
         rows.append([word, ", ".join(f"{name} = {value}" for name, value in one.arguments.items()), one.what])
     out = console()
     out.print(fitted_table(columns, rows, out.width, title=kind.field))
-    print(f'your own: {kind.field} = {{ use = "MODULE:CLASS", … }}, a class that keeps to {kind.protocol}\n')
+    print(f'your own: {kind.field} = {{ use = "MODULE:CLASS", … }}, a class that implements {kind.protocol}\n')
 
 
 def schema() -> None:

@@ -15,6 +15,7 @@ from mmad.api.planning import WEIGHTS, known_runs, planned, reasons, renewed
 from mmad.api.tuning import Choice, searched
 from mmad.base.errors import SpecError
 from mmad.base.formatting import duration, plural
+from mmad.base.json_values import picked
 from mmad.cli.options import (
     DEFAULT_DB,
     AddressOption,
@@ -88,8 +89,7 @@ def plan(
         typer.Option(
             "--trials",
             metavar="PATH|URL",
-            help="A database of runs tried with steps_per_epoch: gives the time of runs like none recorded.",
-            show_default=False,
+            help="A database of short runs (steps_per_epoch), from which the time of new kinds of runs is estimated.",
         ),
     ] = None,
     params: Annotated[bool, typer.Option("--params", help="Add parameter counts (loads torch).")] = False,
@@ -99,40 +99,32 @@ def plan(
             "--why",
             metavar="RUN|MEMBER",
             help="Say what differs from the nearest finished run: of a key, or ablation/setting/arm[/seed].",
-            show_default=False,
         ),
     ] = None,
     power: Annotated[
         bool,
-        typer.Option("--power", help="Say how many seeds and patients the hypothesis takes, and what can be shown."),
+        typer.Option(
+            "--power", help="Say how many seeds and patients the hypothesis takes, and which effect can be shown."
+        ),
     ] = False,
     pilot: Annotated[
         str | None,
         typer.Option(
             "--pilot",
             metavar="ABLATION",
-            help="Of --power: whose finished pairs say how far seeds and patients vary; default: the file's own.",
-            show_default=False,
+            help="With --power: whose finished pairs show how much seeds and patients vary; default: the file's own.",
         ),
     ] = None,
     seed_sd: Annotated[
         float | None,
-        typer.Option(
-            "--seed-sd",
-            metavar="AP",
-            help="Of --power: standard deviation of the difference between seeds.",
-            show_default=False,
-        ),
+        typer.Option("--seed-sd", metavar="AP", help="With --power: standard deviation of the difference over seeds."),
     ] = None,
     patient_error: Annotated[
         float | None,
-        typer.Option(
-            "--patient-error", metavar="AP", help="Of --power: standard error over --patients.", show_default=False
-        ),
+        typer.Option("--patient-error", metavar="AP", help="With --power: its standard error over --patients."),
     ] = None,
     patients: Annotated[
-        int | None,
-        typer.Option("--patients", metavar="N", help="Of --power: patients on test, as planned.", show_default=False),
+        int | None, typer.Option("--patients", metavar="N", help="With --power: planned number of test patients.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -344,9 +336,7 @@ def _budget_json(budget: Budget) -> dict[str, Any]:
     assert tuning is not None
     return {
         "ablation": budget.ablation.name,
-        "sampler": tuning.sampler,
-        "seed": tuning.seed,
-        "trials": tuning.trials,
+        **picked(tuning, "sampler", "seed", "trials"),
         "space": {
             name: within.model_dump(by_alias=True) if isinstance(within, TuneRange) else list(within)
             for name, within in tuning.space.items()
@@ -378,12 +368,7 @@ def _row_json(row: PlannedMember, counts: tuple[ParameterCount, ...] | None) -> 
     member, run = row.member, row.member.run
     content = {
         "key": row.key,
-        "ablation": member.ablation,
-        "setting": member.setting,
-        "arm": member.arm,
-        "seed": member.seed,
-        "replicate": member.replicate,
-        "documented": member.documented,
+        **picked(member, "ablation", "setting", "arm", "seed", "replicate", "documented"),
         "status": row.status,
         "provisional": run.provisional,
         "estimate_seconds": row.seconds if row.status != "finished" else 0.0,
@@ -449,7 +434,8 @@ def _time(row: PlannedMember) -> str:
 
 
 def _notes(plan: Plan) -> list[str]:
-    from mmad.config.setup_checks import map_sides, network_warnings
+    from mmad.config.setup import map_sides
+    from mmad.config.setup_checks import network_warnings
 
     notes = [] if plan.data.note is None else [plan.data.note]
     setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}
@@ -585,13 +571,15 @@ def _print_total(plans: Sequence[Plan], slots: Slots) -> None:
     runs = {row.key: row for row in rows if row.shared_with is None}
     waiting = [row for row in runs.values() if row.open]
     known = [row.seconds for row in waiting if row.seconds is not None]
-    time = f"about {duration(sum(known))} one after the other" if known else "time unknown: none like them yet"
+    time = (
+        f"about {duration(sum(known))} one after the other" if known else "time unknown: no such run has been recorded"
+    )
     threads = max((row.member.run.protocol.threads for row in waiting), default=1)
     gpus = max((row.member.run.setup.gpus_per_run for row in waiting), default=1)
     if len(known) == len(waiting) and (at_once := min(len(waiting), slots.capacity(threads, gpus))) > 1:
         time += f", {duration(max(sum(known) / at_once, *known))} with {at_once} at once"
     if 0 < len(known) < len(waiting):
-        time += f" for {len(known)} of them, none like the others yet"
+        time += f" for {len(known)} of them, time unknown for the others"
     words = f"{len(waiting)} to run, {time}" if waiting else "all done"
     print(f"{plural(len(rows), 'member')}, {plural(len(runs), 'run')}: {words}")
 

@@ -13,23 +13,25 @@ from mmad.base.formatting import decimal, plural
 from mmad.cli.options import DEFAULT_DB, CheckpointOption, DatabaseOption, EnsembleOption, MovedDataOption
 from mmad.cli.output import console, progress_bar
 
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].", show_default=False)
-]
-NewFolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.", show_default=False)]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")]
+NewFolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")]
 FalsePositivesOption = Annotated[
     float,
-    typer.Option("--false-positives", metavar="N", help="Per image on validation: fixes the score of a shown box."),
+    typer.Option(
+        "--false-positives",
+        metavar="N",
+        help="False positives per validation image; sets the score from which a box is shown.",
+    ),
 ]
 InferenceDeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where the network runs.")
 ]
 
-PREDICT_HELP = """Find boxes on images of no data set with a run's kept checkpoint.
+PREDICT_HELP = """Find boxes on new images with a run's stored checkpoint.
 
-IMAGES are files or folders, read as the images of the run's data set were, DICOM too. --clinical names a CSV table
-with a column image and columns of the data set, in its units; what is missing is imputed as in training. A box is
-shown from the score on at which the checkpoint has at most --false-positives false positives per image on validation.
+Images are read as those of the run's data set were, DICOM too. --clinical names a CSV table with a column image and
+columns of the data set, in its units; what is missing is imputed as in training. Boxes below the operating
+point are not shown: the lowest score with at most --false-positives false positives per validation image.
 
 DIR is new and holds boxes.csv (an image without a box has a row without label), boxes.json in COCO's form, and
 pictures/. Of a run's masks nothing is written. With --ensemble RUN is ablation/setting/arm: the boxes of all its seeds
@@ -42,8 +44,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of images.")],
     out: NewFolderOption,
     clinical: Annotated[
-        Path | None,
-        typer.Option("--clinical", metavar="TABLE", help="The patients' clinical values.", show_default=False),
+        Path | None, typer.Option("--clinical", metavar="TABLE", help="The patients' clinical values.")
     ] = None,
     ensemble: EnsembleOption = False,
     checkpoint: CheckpointOption = None,

@@ -62,14 +62,12 @@ def init(
 
 def demo(
     epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", metavar="N", min=1, help="Train so many instead of the file's.", show_default=False),
+        int | None, typer.Option("--epochs", metavar="N", min=1, help="Train so many instead of the file's.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Pairs to train, a seed each.")] = 1,
     device: DeviceOption = "auto",
     show: Annotated[
-        bool | None,
-        typer.Option("--open/--no-open", help="Open the report; default: on a terminal.", show_default=False),
+        bool | None, typer.Option("--open/--no-open", help="Open the report; default: on a terminal.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
 ) -> None:

@@ -128,11 +128,9 @@ def watch(
     ablation: Annotated[
         str | None, typer.Option("--ablation", metavar="NAME", help="Only the runs of this ablation.")
     ] = None,
-    host: Annotated[
-        str | None, typer.Option("--host", metavar="NAME", help="Only what this machine trains.", show_default=False)
-    ] = None,
+    host: Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only what this machine trains.")] = None,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Seconds between two looks.")
+        float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Seconds between updates.")
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one frame as plain text, and end.")] = False,
     until_done: Annotated[
@@ -140,13 +138,13 @@ def watch(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch a queue at work, whichever process or machine trains it: epochs, val AP, time left, GPUs and CPUs.
+    """Watch a queue, whichever process or machine trains it: epochs, val AP, time left, GPUs and CPUs.
 
     Where several machines train more runs than there are lines, there is one line for each machine, those with trouble
     first, and --host shows one machine's runs.
 
-    The time left is that of the epochs measured, for as many runs at once as train now. CPU, RAM and GPUs are
-    those of this machine. The database is only read. q or Ctrl-C ends the watching, and stops no run.
+    The time left is estimated from the epochs measured, for as many runs at once as train now. CPU, RAM and GPUs are
+    those of this machine. q or Ctrl-C ends the watching, and stops no run.
 
     --json prints {"moment", "ablation", "counts" (status: runs), "runs", "over", "places", "seconds_left",
     "running": as mmad status, with cpu (percent of a core), memory (bytes) and gpu (its index) of local workers,
@@ -174,10 +172,9 @@ def watch(
 def output(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
     db: DatabaseOption = DEFAULT_DB,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on printing until the run is over.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing until the run is over.")] = False,
     lines: Annotated[
-        int | None,
-        typer.Option("-n", "--lines", min=0, metavar="LINES", help="Only the last LINES lines.", show_default=False),
+        int | None, typer.Option("-n", "--lines", min=0, metavar="LINES", help="Only the last LINES lines.")
     ] = None,
 ) -> None:
     """Print what the worker of one run printed, logged and warned, the traceback of a crash too.
@@ -247,8 +244,8 @@ def _in_background(background: Background) -> Detached:
     if (found := background.read()) is not None:
         return found
     others = background.hosts()
-    hint = f"look on {', '.join(others)}" if others else "mmad ablate FILE --detach begins one"
-    raise MmadError("no command of this database was detached on this machine", hint=hint)
+    hint = f"look on {', '.join(others)}" if others else "mmad ablate FILE --detach starts one"
+    raise MmadError("no mmad ablate of this database trains in the background here", hint=hint)
 
 
 def _follow(tail: Tail, grows: Callable[[], bool]) -> None:
@@ -290,13 +287,13 @@ def stop(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop runs, whoever trains them: those that wait at once, the others after their present step.
+    """Stop runs, here or elsewhere: waiting ones at once, training ones after their present step.
 
     RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it. A stopped run keeps its epochs
     and checkpoints; mmad ablate leaves it alone until mmad requeue queues it again.
 
     --scheduler interrupts what mmad ablate --detach began: its runs stop after their present step, with a checkpoint
-    there, and the same command resumes them. Once more, it ends at once.
+    there, and the same command resumes them. A second call ends it at once.
 
     --json prints {"stopped": [keys that waited], "asked": [keys that are being trained]}.
     """
@@ -315,7 +312,7 @@ def stop(
         after = {key: status for key, (status, _, _) in store.statuses(list(before)).items()}
         asked = [key for key in before if after[key] in HELD]
         stopped = [key for key in before if after[key] == "stopped"]
-        closing = _unknown_owners(store, asked) if before else ["nothing to stop: none of them waits or is trained"]
+        closing = _unknown_owners(store, asked) if before else ["nothing to stop: none of these runs waits or trains"]
         _print_changed(store, {"stopped": stopped, "asked": asked}, as_json, *closing)
 
 
@@ -344,7 +341,7 @@ def retry(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    """Queue failed runs again: a mmad ablate that works on them, or the next one, resumes at their last epoch.
+    """Queue failed runs again: the mmad ablate that trains now, or the next one, resumes them at their last epoch.
 
     RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it.
 
@@ -365,12 +362,7 @@ def requeue(
     priority: Annotated[
         int | None,
         typer.Option(
-            "--priority",
-            metavar="N",
-            min=LOWEST,
-            max=HIGHEST,
-            help="Have them trained before lower ones (0).",
-            show_default=False,
+            "--priority", metavar="N", min=LOWEST, max=HIGHEST, help="Have them trained before lower ones (0)."
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Take runs away from living processes too.")] = False,
@@ -400,7 +392,7 @@ def requeue(
         if queued:
             closing.append("train them with mmad ablate FILE")
         elif priority is None and not closing:
-            closing.append("nothing to queue: none of them was stopped, interrupted or left behind")
+            closing.append("nothing to queue: none of these runs was stopped, interrupted or lost its process")
         _print_changed(store, {"queued": queued}, as_json, *closing)
 
 

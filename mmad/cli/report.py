@@ -15,27 +15,23 @@ import typer
 from mmad.api.results import open_store, write_report
 from mmad.base.errors import ReportError
 from mmad.base.formatting import plural
+from mmad.base.json_values import picked
 from mmad.base.paths import DEFAULT_REPORT
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
-    from mmad.base.errors import MmadError
     from mmad.report.write_report import Report
     from mmad.store.store import Store
 
 
 def report(
     context: typer.Context,
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="ABLATION", help="Only these; default: all.", show_default=False),
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="ABLATION", help="Only these; default: all.")] = None,
     html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
     md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
     pages: Annotated[
-        bool | None,
-        typer.Option("--pages/--one-file", help="Linked pages, or one file whatever its size.", show_default=False),
+        bool | None, typer.Option("--pages/--one-file", help="Linked pages, or one file whatever its size.")
     ] = None,
     paper: Annotated[
         bool,
@@ -43,36 +39,28 @@ def report(
             "--paper", help="Write the published table of MDF-Net beside your repeat of it: HTML, LaTeX and CSV."
         ),
     ] = False,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="DIR", help="Write every table as CSV into DIR.", show_default=False)
-    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="DIR", help="Write every table as CSV into DIR.")] = None,
     latex: Annotated[
-        Path | None,
-        typer.Option("--latex", metavar="DIR", help="Write every table as LaTeX into DIR.", show_default=False),
+        Path | None, typer.Option("--latex", metavar="DIR", help="Write every table as LaTeX into DIR.")
     ] = None,
     figures: Annotated[
-        Path | None,
-        typer.Option("--figures", metavar="DIR", help="Write every figure for a paper into DIR.", show_default=False),
+        Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure for a paper into DIR.")
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Forms of --figures: of pdf, svg and png, with commas.")
+        str,
+        typer.Option("--format", metavar="LIST", help="File formats of --figures: pdf, svg, png, separated by commas."),
     ] = "pdf",
     methods: Annotated[
-        Path | None,
-        typer.Option(
-            "--methods", metavar="FILE", help="Write a Methods section and the checklists.", show_default=False
-        ),
+        Path | None, typer.Option("--methods", metavar="FILE", help="Write a Methods section and the checklists.")
     ] = None,
     ro_crate: Annotated[
-        Path | None,
-        typer.Option("--ro-crate", metavar="DIR", help="Write everything as an RO-Crate into DIR.", show_default=False),
+        Path | None, typer.Option("--ro-crate", metavar="DIR", help="Write everything as an RO-Crate into DIR.")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
+        Path, typer.Option("--out", metavar="FILE", help="File to write; each form gets its own ending.")
     ] = DEFAULT_REPORT,
     ablation: Annotated[
-        list[str] | None,
-        typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.", show_default=False),
+        list[str] | None, typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.")
     ] = None,
     data: MovedDataOption = None,
     pictures: Annotated[
@@ -81,7 +69,6 @@ def report(
             "--pictures",
             metavar="N",
             help="Studies shown of each pair; default: a few, where the data set's licence allows it.",
-            show_default=False,
         ),
     ] = None,
     log: Annotated[
@@ -89,36 +76,28 @@ def report(
         typer.Option(
             "--log/--no-log",
             help="Show the entries of experiment logs; default: where an ablation mirrors one or a log was imported.",
-            show_default=False,
         ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(
-            "--against",
-            metavar="DB|DATE",
-            help="Say what changed against another database, or a date.",
-            show_default=False,
-        ),
+        typer.Option("--against", metavar="DB|DATE", help="Say what changed against another database, or a date."),
     ] = None,
     provenance: Annotated[
         str,
         typer.Option(
-            "--provenance", metavar="brief|full", help="full: also host, folders and command line of each run."
+            "--provenance", metavar="brief|full", help="full: with host, folders and command line of each run."
         ),
     ] = "brief",
     by: Annotated[
         list[str] | None,
         typer.Option(
-            "--by",
-            metavar="COLUMN",
-            help="Compare the arms in parts of the test split by this column; repeatable.",
-            show_default=False,
+            "--by", metavar="COLUMN", help="Compare the arms in parts of the test split by this column; repeatable."
         ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Write it again whenever something new is recorded.")] = False,
     every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=1, help="With --watch: at most so often.")
+        float,
+        typer.Option("--every", metavar="SECONDS", min=1, help="With --watch: the shortest time between two reports."),
     ] = 10.0,
     until_done: Annotated[
         bool, typer.Option("--until-done", help="Watch, and end once no run is queued or running.")
@@ -129,7 +108,7 @@ def report(
 ) -> None:
     """Write the report of everything recorded: one HTML file that needs no network.
 
-    Of more than 300 runs it becomes an overview with linked pages in a folder beside it (index_pages/); --pages and
+    With more than 300 runs it becomes an overview with linked pages in a folder beside it (index_pages/); --pages and
     --one-file choose. Pages that did not change are left as they are.
 
     --md writes the same as Markdown, beside it, with its charts in a folder. Without --html and --md it is --html.
@@ -143,7 +122,7 @@ def report(
     A report can be sent around: it names no host, user, absolute path or command line. --provenance full writes them.
 
     --paper writes paper.html, paper.tex and paper.csv beside them: the published rows of MDF-Net, documented figures
-    and what ablations/mdf_net.toml measured, with intervals, and what lifts the published difference; likewise
+    and what ablations/mdf_net.toml measured, with intervals, and what inflates the published difference; likewise
     paper-findings.* by finding and paper-features.* by clinical columns. Alone, it writes nothing else.
 
     --csv DIR and --latex DIR write every table of the report as a file of its own: figures in full for analysis, and
@@ -162,12 +141,11 @@ def report(
     --against DB|DATE says which verdicts, differences and runs changed, are new or gone: against another database (a
     file or a URL), or against what had finished here by a date (2026-05-16: its end) or a moment, in UTC.
 
-    --by COLUMN parts the test split by a clinical column, source, site, scanner or year, and compares the arms in the
-    parts, as mmad compare --by; later reports show what was asked last.
+    --by COLUMN splits the test studies by a clinical column, source, site, scanner or year, and compares the arms in
+    these parts, as mmad compare --by; later reports show what was asked last.
 
-    --watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each
-    time; an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the
-    queue.
+    --watch stays and writes it again whenever something new is recorded, at most once every --every seconds; an
+    open page updates itself. Ctrl-C ends it; --until-done ends it with the queue.
 
     --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "figures": [paths],
     "methods": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n, "crate": [paths],
@@ -190,7 +168,10 @@ def report(
         files = _write_paper(out, db)
         if not (html or md or csv or latex or figures or methods or ro_crate):
             refuse_idle(context, "add --html, or leave it out", "by")
-            _print_paper(files, as_json)
+            if as_json:
+                print_json({"paper": [path.as_posix() for path in files]})
+            else:
+                typer.echo("\n".join(path.as_posix() for path in files))
             return
     if ro_crate is not None and (watch or until_done):
         raise ReportError("--ro-crate is written once", where="--watch", hint="leave out one of the two")
@@ -283,10 +264,7 @@ def _report_json(written: Report) -> dict[str, Any]:
         "latex": [path.as_posix() for path in written.latex],
         "figures": [path.as_posix() for path in written.figures],
         "methods": written.methods.as_posix() if written.methods else None,
-        "ablations": written.ablations,
-        "runs": written.runs,
-        "unfinished": written.unfinished,
-        "pages": written.pages,
+        **picked(written, "ablations", "runs", "unfinished", "pages"),
         "crate": [path.as_posix() for path in written.crate],
         "against": {"what": written.against.words} | written.against.counts if written.against else None,
     }
@@ -310,14 +288,6 @@ def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     for note in (*table.footnotes, table.note):
         print(f"mmad: {note}", file=sys.stderr)
     return files
-
-
-def _print_paper(files: tuple[Path, ...], as_json: bool) -> None:
-    if as_json:
-        print_json({"paper": [path.as_posix() for path in files]})
-    else:
-        for path in files:
-            typer.echo(path.as_posix())
 
 
 def _watch(
@@ -360,15 +330,18 @@ def _watch(
             reports[:] = [written]
 
         try:
-            watch(store, build, every=every, ablations=ablations, until_done=until_done, failed=_print_error)
+            watch(
+                store,
+                build,
+                every=every,
+                ablations=ablations,
+                until_done=until_done,
+                failed=lambda error: print(f"mmad: {error}", file=sys.stderr, flush=True),
+            )
         finally:
             if page is not None:
                 with contextlib.suppress(OSError):
                     settle(page)
-
-
-def _print_error(error: MmadError) -> None:
-    print(f"mmad: {error}", file=sys.stderr, flush=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -30,7 +30,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
 SMOKE_DATABASE = "db/smoke.sqlite"
 PHANTOM, SMOKE_DATA = Path("data/phantom"), Path("data/smoke")
 #: What a plan says where no run like its own was recorded.
-_UNTIMED = "none like"
+_UNTIMED = "time unknown"
 
 
 def call(*words: str) -> int:
@@ -74,13 +74,13 @@ def chapter_files(chapters: Sequence[str]) -> list[str]:
     """
     from mmad.config.messages import did_you_mean
 
-    here = Path("ablations")
-    folder = here if here.is_dir() else shipped_ablations()
-    known = sorted(file.stem for file in folder.glob("*.toml"))
+    here, shipped = Path("ablations"), shipped_ablations()
+    known = sorted({file.stem for folder in (here, shipped) for file in folder.glob("*.toml")})
     for chapter in chapters:
         if chapter not in known:
-            raise SpecError(f"no chapter {chapter!r}", where=folder, hint=did_you_mean(chapter, known))
-    return [str(folder / f"{chapter}.toml") for chapter in chapters]
+            raise SpecError(f"no chapter {chapter!r}", hint=did_you_mean(chapter, known))
+    files = [here / f"{chapter}.toml" for chapter in chapters]
+    return [str(file if file.is_file() else shipped / file.name) for file in files]
 
 
 def _run(files: Sequence[str], profile: str, data: str | None, db: str) -> int:

@@ -57,18 +57,18 @@ COLUMNS = {
 
 def runs(
     name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NAME", help="Only an ablation's members, or those of ablation/setting/arm.", show_default=False
-        ),
+        str | None, typer.Argument(metavar="NAME", help="Only an ablation's members, or those of ablation/setting/arm.")
     ] = None,
     db: DatabaseOption = DEFAULT_DB,
-    ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
+    ablation: Annotated[
+        str | None, typer.Option("--ablation", metavar="NAME", help="Only the members of this ablation.")
+    ] = None,
     tag: Annotated[
-        str | None, typer.Option("--tag", help="Only members whose run or ablation has a note with this tag.")
+        str | None,
+        typer.Option("--tag", metavar="TAG", help="Only members whose run or ablation has a note with this tag."),
     ] = None,
     most: Annotated[
-        int, typer.Option("--limit", min=0, metavar="N", help="Members of the table at most; 0: all of them.")
+        int, typer.Option("--limit", min=0, metavar="N", help="List at most N members; 0: all.")
     ] = MOST_ROWS,
     as_json: JsonOption = False,
 ) -> None:
@@ -108,13 +108,13 @@ def runs(
         out.print("* final checkpoints: no best one was kept")
     for summary in summaries:
         if summary.run.error:
-            out.print(f"{summary.path}: {summary.run.error}", style="red")
+            out.print(f"{summary.member.path}: {summary.run.error}", style="red")
     for name in dict.fromkeys(summary.member.ablation for summary in summaries):
         for note in notes.of_ablation(name):
             out.print(f"{name}: {note.line}", markup=False, highlight=False)
     for summary in summaries:
         for note in notes.of_run(summary.run.key):
-            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False)
+            out.print(f"{summary.member.path}: {note.line}", markup=False, highlight=False)
     lines = [
         f"{short_key(run.key)}: {run.status}, epoch {run.epochs_done}/{epochs_asked(run)}, queued {moment(run.created)}"
         for run in unasked
@@ -228,7 +228,7 @@ def _print(detail: RunDetail, notes: Notes) -> None:
     section(out, "Setup", *_setup(detail))
     fold = run.protocol.get("fold")
     named = {} if fold is None else {"fold": f"{fold['number']} of {fold['of']} (fold_seed {fold['seed']})"}
-    section(out, "Protocol", _pairs({**run.protocol, **named}), f"evaluated by: {_pairs(detail.evaluation)}")
+    section(out, "Protocol", _pairs({**run.protocol, **named}), f"evaluated with: {_pairs(detail.evaluation)}")
     section(out, "Parameters", *[f"[{count.module}]: {count.count:,}" for count in detail.counts])
     results = detail.results
     section(
@@ -238,7 +238,7 @@ def _print(detail: RunDetail, notes: Notes) -> None:
         result_line("best AR", results.best_ar),
         result_line("final", results.final),
     )
-    section(out, f"Epochs ({len(detail.epochs)} recorded, the latest here)", *_epochs(detail))
+    section(out, f"Epochs ({len(detail.epochs)} recorded, the latest shown)", *_epochs(detail))
     section(out, "Environment", *[line for record in detail.environments for line in _environment(record)])
     section(out, "Warnings", *detail.warnings)
     section(
@@ -249,13 +249,12 @@ def _print(detail: RunDetail, notes: Notes) -> None:
 
 
 def _head(detail: RunDetail) -> list[str | Text]:
-    from mmad.store.lookup import epochs_asked, member_path
+    from mmad.store.lookup import epochs_asked
 
     run = detail.run
     lines: list[str | Text] = [f"key: {run.key}"]
     lines += [
-        f"answers: {member_path(m)}" + (f" (documented as {m.documented})" if m.documented else "")
-        for m in detail.members
+        f"answers: {m.path}" + (f" (documented as {m.documented})" if m.documented else "") for m in detail.members
     ]
     lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
     moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))

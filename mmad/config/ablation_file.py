@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -628,10 +629,10 @@ _MISSING = {
 }
 
 
-def toml_value(value: object) -> str:
-    """``value`` about as TOML writes it, cut where it is long."""
+def toml_value(value: object, most: int | None = 60) -> str:
+    """``value`` about as TOML writes it, cut where it has more than ``most`` characters (None: never)."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}…"
 
 
 def _expectation(problem: Mapping[str, Any]) -> list[str]:
@@ -708,7 +709,7 @@ def _unknown_hint(key: KeyPath) -> str:
     best = nearest(word, valid)
     if best is None and (elsewhere := nearest(word, place)) is not None:
         return f"did you mean {elsewhere}? (it belongs in {place[elsewhere]})"
-    return f"did you mean {best}?" if best else did_you_mean(word, valid)
+    return f"did you mean {best}?" if best else did_you_mean(word, valid, "mmad schema")
 
 
 # From the text to its parts, every value checked by itself.
@@ -818,6 +819,8 @@ def parse_file(path: Path) -> ParsedFile:
         tuning=_tuning(source, table.tune),  # type: ignore[attr-defined]
     )
     _check_arms(parsed)
+    _check_names(source, ((("arms", name), name) for name in parsed.arms))
+    _check_names(source, (((*setting.place, "name"), setting.name) for setting in parsed.settings))
     _check_external(source, table.external)  # type: ignore[attr-defined]
     return parsed
 
@@ -838,7 +841,7 @@ def parse_override(word: str) -> Layer:
     field = ALIASES.get(field, field)
     known = [*_FIELDS, *ALIASES, "seeds", *FOLD_FIELDS]
     if field not in known:
-        raise SpecError(f"{field}: unknown field", where=where, hint=did_you_mean(field, known))
+        raise SpecError(f"{field}: unknown field", where=where, hint=did_you_mean(field, known, "mmad schema"))
     candidates: list[Any] = [text]
     try:
         document = tomllib.loads(f"value = {text}")
@@ -956,7 +959,7 @@ def _inferred(values: dict[str, Any], source: SourceFile, key: KeyPath) -> tuple
     names = values.pop("inferred", ())
     for position, name in enumerate(names):
         if ALIASES.get(name, name) not in _FIELDS:
-            raise source.error(key, f"{name!r} is no field", did_you_mean(name, _FIELDS))
+            raise source.error(key, f"{name!r} is no field", did_you_mean(name, _FIELDS, "mmad schema"))
         if name in names[:position]:
             raise source.error(key, f"{name!r} is listed twice", "leave one of them out")
     return tuple(ALIASES.get(name, name) for name in names)
@@ -1066,11 +1069,25 @@ def _check_arms(parsed: ParsedFile) -> None:
                 raise source.error(("compare", position), f"no arm is named {arm!r}", did_you_mean(arm, parsed.arms))
         if pair[0] == pair[1]:
             raise source.error(("compare", position), f"{pair[0]!r} with itself", "name two arms")
+        if set(pair) in map(set, parsed.compare[:position]):
+            what = f"{pair[0]!r} and {pair[1]!r} are compared twice"
+            raise source.error(("compare", position), what, "leave one of them out")
     for setting in parsed.settings:
         for arm in setting.documented:
             if arm not in parsed.arms:
                 key = (*setting.place, "documented", arm)
                 raise source.error(key, f"no arm is named {arm!r}", did_you_mean(arm, parsed.arms))
+
+
+def _check_names(source: SourceFile, names: Iterable[tuple[KeyPath, str]]) -> None:
+    """No name of an arm, or of a setting, differs from another in what nobody sees."""
+    seen: dict[str, str] = {}
+    for key, name in names:
+        if name != name.strip():
+            raise source.error(key, f"{name!r} has blanks at an end", "leave them out")
+        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise source.error(key, f"{name!a} and {other!a} look like one name", "write one of them otherwise")
 
 
 def _check_external(source: SourceFile, tables: Iterable[ExternalTable]) -> None:

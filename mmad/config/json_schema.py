@@ -6,8 +6,7 @@ from typing import Any
 
 from mmad.config.ablation_file import ALIASES, AblationTable
 from mmad.config.named_parts import PARTS, USE
-from mmad.config.setup import BACKBONES
-from mmad.config.setup_checks import LOSS_NAMES
+from mmad.config.setup import BACKBONES, LOSS_NAMES
 from mmad.config.weights import HUB, SUFFIXES, TORCHVISION
 
 DRAFT = "http://json-schema.org/draft-04/schema#"

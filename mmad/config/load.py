@@ -31,9 +31,9 @@ from mmad.config.field_effects import Effect
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, Fold, TrainingProtocol
-from mmad.config.runs import NO_DATA, VARIANT, Ablation, DataSource, Member, RunSpec
-from mmad.config.setup import ModelSetup
-from mmad.config.setup_checks import problems, unsupported
+from mmad.config.runs import NO_DATA, VARIANT, Ablation, Member, RunSpec
+from mmad.config.setup import ModelSetup, problems
+from mmad.config.setup_checks import unsupported
 from mmad.config.tuning import Tuning
 from mmad.config.weights import is_file, weights_file
 
@@ -50,16 +50,13 @@ _KEY_LENGTH = 64
 def load_ablation(
     path: str | Path,
     *,
-    data: DataSource | None = None,
     overrides: Sequence[str] = (),
     weights: str | None = None,
 ) -> Ablation:
-    """Read, check and expand an ablation file.
+    """Read, check and expand an ablation file; its method ``on`` puts its runs on a data set.
 
     Args:
         path: the TOML file.
-        data: the data set of every run; left out, or without a fingerprint, the keys are provisional. Which data set
-            the file names stands in the result, whose method ``on`` puts its runs on one.
         overrides: ``field=value`` words that win over the file, in order, recorded with every member.
         weights: ``imagenet`` or ``none``: short for the override ``weights=…``.
 
@@ -68,8 +65,7 @@ def load_ablation(
     """
     words = [*overrides] if weights is None else [*overrides, f"weights={weights}"]
     layers = [parse_override(word) for word in words]
-    ablation = _expand(parse_file(Path(path)), layers)
-    return ablation if data is None else ablation.on(data)
+    return _expand(parse_file(Path(path)), layers)
 
 
 def load_setup(overrides: Sequence[str] = ()) -> ModelSetup:
@@ -383,10 +379,10 @@ def _check_folds(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:
 def _points(parsed: ParsedFile) -> Iterator[_Point]:
     settings: Sequence[Setting | None] = parsed.settings or (None,)
     for setting in settings:
-        for values in itertools.product(*parsed.grid.values()):
-            chosen = dict(zip(parsed.grid, values, strict=True))
-            words = ", ".join(f"{field}={_word(value)}" for field, value in chosen.items())
-            own = (setting.name if setting else "", words)
+        for words in itertools.product(*map(_named, parsed.grid.values())):
+            chosen = {field: value for field, (_, value) in zip(parsed.grid, words, strict=True)}
+            named = ", ".join(f"{field}={word}" for field, (word, _) in zip(parsed.grid, words, strict=True))
+            own = (setting.name if setting else "", named)
             layers = (setting.layer,) if setting else ()
             if "seed" in chosen:
                 chosen["seeds"] = (chosen.pop("seed"),)
@@ -401,10 +397,16 @@ def _points(parsed: ParsedFile) -> Iterator[_Point]:
             )
 
 
-def _word(value: object) -> str:
+def _named(values: Sequence[Any]) -> list[tuple[str, Any]]:
+    """The values of a grid, each with the word that names it: cut where it is long, unless two would be alike."""
+    short = [(_word(value), value) for value in values]
+    return short if len(dict(short)) == len(short) else [(_word(value, None), value) for value in values]
+
+
+def _word(value: object, most: int | None = 60) -> str:
     if isinstance(value, str):
         return value
-    return "none" if value is None else toml_value(value)
+    return "none" if value is None else toml_value(value, most)
 
 
 def _members(parsed: ParsedFile, point: _Point, arm: str, layers: Sequence[Layer]) -> Iterator[Member]:

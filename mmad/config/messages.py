@@ -30,8 +30,12 @@ def _initials(word: str) -> str:
     return "".join(part[:1] for part in re.split(r"[_\s-]+", word.lower()))
 
 
-def did_you_mean(word: str, valid: Iterable[str]) -> str:
-    """The hint for an unknown ``word``: the nearest valid one, or what is valid when none is near."""
+def did_you_mean(word: str, valid: Iterable[str], lister: str = "") -> str:
+    """The hint for an unknown ``word``: the nearest valid one, or what is valid when none is near.
+
+    Args:
+        lister: the command that lists what is valid, if there is one.
+    """
     words = list(valid)
     best = nearest(word, words)
     if best is not None:
@@ -40,7 +44,8 @@ def did_you_mean(word: str, valid: Iterable[str]) -> str:
         return "none is known"
     if len(words) > _MOST_NAMED:
         (closest,) = difflib.get_close_matches(word, words, n=1, cutoff=0.0)
-        return f"the nearest of the {len(words)} that are valid is {closest}: `mmad schema` lists them all"
+        more = f": `{lister}` lists them all" if lister else ""
+        return f"the nearest of the {len(words)} valid ones is {closest}{more}"
     return f"expected one of {', '.join(words)}"
 
 

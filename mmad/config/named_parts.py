@@ -182,7 +182,7 @@ def describe(path: str) -> PartDescription:
     file = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
     nodes = ast.parse(file.read_text(encoding="utf-8")).body
     (found,) = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]
-    what = (ast.get_docstring(found) or "").partition("\n\n")[0].replace("\n", " ")
+    what = (ast.get_docstring(found) or "").partition("\n\n")[0].replace("\n", " ").replace("``", "")
     makes = [node.args for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
     arguments: dict[str, Any] = {}
     for given in makes:

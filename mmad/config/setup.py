@@ -1,14 +1,17 @@
-"""``ModelSetup``: every hyper-parameter of one run, under the names the documented log prints."""
+"""``ModelSetup``: every hyper-parameter of one run, under the names the documented log prints; which go together."""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from mmad.base.records import LOSS_COMPONENTS
 from mmad.config.field_effects import ALWAYS, Effect, Later, affecting, affects, unless, when
-from mmad.config.named_parts import STRIDES, part_name
-from mmad.config.setup_checks import problems
+from mmad.config.named_parts import PARTS, STRIDES, TIMM, is_own, part_arguments, part_name, part_problems
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
@@ -16,6 +19,14 @@ LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
 OwnPart = dict[str, Any]
 
 BACKBONES = tuple(STRIDES)
+#: Losses that can be weighted: those of every detector, and the mask head's.
+LOSS_NAMES = (*LOSS_COMPONENTS, "loss_mask")
+#: Backbones a feature pyramid can stand on; of timm's any with maps at strides 4, 8, 16 and 32.
+PYRAMID_BACKBONES = ("resnet18", "resnet50", "swin_t")
+PYRAMID_CHANNELS = 256
+LARGEST_ANCHOR = 16_384  # px: four times the largest image
+#: Pixels per cell of a pyramid's levels, the last one pooled from the one before.
+PYRAMID_STRIDES = (4, 8, 16, 32, 64)
 
 # When fields are idle. With ``use_custom_model = false`` the image branch is that of torchvision's Mask R-CNN.
 IMAGE_ALONE = when(use_clinical=False)
@@ -82,7 +93,7 @@ class ModelSetup(BaseModel):
     )
     dataset_mode: Annotated[Literal["normal", "unified", "full"], affects("training", "evaluation", "speed")] = Field(
         "unified",
-        description="A sample is a reading (normal), an image (unified), or a reading without clinical data (full).",
+        description="A sample: a reading (normal), an image (unified), or a reading without clinical data (full).",
     )
     era: Annotated[Era | None, BeforeValidator(_none_word), affects("architecture", "training", idle=NO_ERA)] = Field(
         None,
@@ -105,7 +116,7 @@ class ModelSetup(BaseModel):
     )
     image_input: Annotated[Literal["xray", "training_mean"], affects("training", "evaluation"), Later("xray")] = Field(
         "xray",
-        description="What the image branch sees; the mean image of the training split leaves the clinical values alone.",
+        description="What the image branch sees; training_mean: every study has the training split's mean image.",
     )
     backbone_out_channels: Annotated[int, affects("architecture", "training", idle=when(has_pyramid=True))] = Field(
         16,
@@ -121,7 +132,7 @@ class ModelSetup(BaseModel):
         None,
         ge=0,
         le=5,
-        description="With FPN: how many of the ResNet's five parts train, from the last; none: 3, or 5 from scratch.",
+        description="With FPN: how many of the ResNet's five parts train, the last first; none: 3, or 5 from scratch.",
         json_schema_extra=unit("layers"),
     )
     frozen_norm: Annotated[bool, affects("architecture", "training", "speed", idle=(when(has_pyramid=False), SWIN))] = (
@@ -162,7 +173,7 @@ class ModelSetup(BaseModel):
         affects("training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=()))),
     ] = Field(
         "standardised",
-        description="Numbers standardised by the training split, by all splits (the log's later code, normalise_clinical_num), or raw (the log); a missing one takes the mean.",
+        description="Numbers standardised by the training split, by all splits (the log's later code), or raw (the log); a missing one takes the mean.",
     )
     clinical_missing_indicators: Annotated[
         bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, TOKENS, when(clinical_numeric=())))
@@ -180,7 +191,7 @@ class ModelSetup(BaseModel):
         Later("era"),
     ] = Field(
         "era",
-        description='How the clinical values join the image: the documented forms (era), a published one, or { use = "MODULE:CLASS", … } of your own (docs/parts.md).',
+        description="How the clinical values join the image: the documented forms (era), a published one, or a class of your own.",
     )
     clinical_encoder: Annotated[
         Literal["vector", "tokens"] | OwnPart | None,
@@ -196,7 +207,7 @@ class ModelSetup(BaseModel):
         Later("true"),
     ] = Field(
         "true",
-        description="Whose record is read: the patient's own, another's of the same split (missing values move along), a constant one, or of the own one what is missing alone.",
+        description="Whose record is read: the patient's own, another's of the same split (missing values move along), a constant one, or the own one's gaps alone.",
     )
     clinical_permutation: Annotated[
         int,
@@ -207,7 +218,7 @@ class ModelSetup(BaseModel):
         0.0,
         ge=0,
         lt=1,
-        description="Chance that a value is left out in a training step, drawn anew per study, column and epoch.",
+        description="Chance that a value is left out in training, drawn per study, column and epoch.",
     )
     clinical_dropout_of: Annotated[
         Literal["value", "record"],
@@ -264,7 +275,7 @@ class ModelSetup(BaseModel):
         Later(True),
     ] = Field(
         True,
-        description="Era A without FPN: expansion and encoder end in ReLU and dropout, as in the log until early May 2022; false: in BatchNorm, as from 19 May.",
+        description="Era A without FPN: expansion and encoder end in ReLU and dropout; false: in BatchNorm, as in the log from 19 May 2022.",
     )
     clinical_idle_network: Annotated[
         bool,
@@ -272,7 +283,7 @@ class ModelSetup(BaseModel):
         Later(True),
     ] = Field(
         True,
-        description="Era C with spatialise_clinical = false: build and count the second image network that nothing reads, as the log did until 25 May 2022.",
+        description="Era C with spatialise_clinical = false: build the second image network that nothing reads, as the log did until 25 May 2022.",
     )
     fuse_conv_channels: Annotated[
         int, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C, when(fuse_layers={0, 1})))
@@ -319,7 +330,7 @@ class ModelSetup(BaseModel):
         Literal["convs", "repeat"], affects("architecture", "training", idle=(*NO_ERA, NOT_SPATIALISED))
     ] = Field(
         "convs",
-        description="Era C: expand the vector to an image that a second network reads, or repeat it at every cell after a linear layer per map.",
+        description="Era C: expand the vector to an image for a second network, or repeat it at every cell after a linear layer per map.",
     )
     pre_spatialised_layer: Annotated[
         Literal[False] | Annotated[int, Field(ge=1, le=64)],
@@ -327,7 +338,7 @@ class ModelSetup(BaseModel):
         affects("architecture", "training", idle=(*NO_ERA, NOT_SPATIALISED)),
     ] = Field(
         False,
-        description="Era C: stages of linear layer, BatchNorm and LeakyReLU, and a linear layer, before the vector is spread out and joined to the RoIs.",
+        description="Era C: so many stages of linear layer, BatchNorm and LeakyReLU, and a linear layer, before the vector is used.",
         json_schema_extra=unit("layers"),
     )
     add_clinical_to_roi_heads: Annotated[bool, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C))] = Field(
@@ -375,14 +386,14 @@ class ModelSetup(BaseModel):
         2000,
         ge=1,
         le=100_000,
-        description="Anchors per level that the RPN keeps before suppression, in training.",
+        description="Anchors per level kept before suppression, in training.",
         json_schema_extra=unit("proposals"),
     )
     rpn_pre_nms_top_n_test: Annotated[int, affects("evaluation", "speed")] = Field(
         1000,
         ge=1,
         le=100_000,
-        description="Anchors per level that the RPN keeps before suppression, in evaluation.",
+        description="Anchors per level kept before suppression, in evaluation.",
         json_schema_extra=unit("proposals"),
     )
     rpn_post_nms_top_n_train: Annotated[int, affects("training", "speed")] = Field(
@@ -505,7 +516,7 @@ class ModelSetup(BaseModel):
     channels_last: Annotated[bool | None, BeforeValidator(_none_word), affects("training", "speed"), Later(None)] = (
         Field(
             None,
-            description="Keep the channels of a cell side by side in memory, which rounds otherwise; none does where it is faster: on a CPU, with one image map, from 128 px on, without backbone or fusion of your own.",
+            description="Keep the channels of a cell side by side in memory: rounds otherwise; none: on a CPU, with one image map, from 128 px on, without backbone or fusion of your own.",
         )
     )
     tf32: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
@@ -514,33 +525,33 @@ class ModelSetup(BaseModel):
     )
     bf16: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,
-        description="bfloat16 (8 bits of mantissa) where it is safe; needs a device that computes it.",
+        description="bfloat16 (8 bits of mantissa) where it is safe, on a device that has it.",
     )
     gpus_per_run: Annotated[int, affects("training", "speed"), Later(1)] = Field(
         1,
         ge=1,
         le=64,
-        description="GPUs of one machine, or processes on the CPU, over which each batch is spread.",
+        description="GPUs of one machine, or processes on the CPU, that share each batch.",
     )
     sync_batch_norm: Annotated[bool, affects("training", "speed", idle=when(gpus_per_run=1)), Later(False)] = Field(
         False, description="BatchNorm sees the whole batch, not each GPU its share; on GPUs alone."
     )
     gradient_checkpointing: Annotated[bool, affects("speed"), Later(False)] = Field(
         False,
-        description="Compute the image network's blocks again for their gradients: less memory, more time, equal results.",
+        description="Compute the image network's blocks again in the backward pass: less memory, more time, equal results.",
     )
     ema_decay: Annotated[float | None, affects("training", "evaluation", "speed"), Later(None)] = Field(
         None,
         gt=0,
         lt=1,
-        description="Evaluate and keep an exponential moving average of the weights, of this decay per step.",
+        description="Evaluate and keep an exponential moving average of the weights, with this decay per step.",
     )
     warmup_epochs: Annotated[
         int, affects("training", idle=(when(lr_scheduler=None), when(lr_scheduler="CosineAnnealingLR")))
     ] = Field(
         0,
         ge=0,
-        description="The scheduler rests before this epoch (no ramp, as in the log).",
+        description="The scheduler starts after these epochs (no ramp, as in the log).",
         json_schema_extra=unit("epochs"),
     )
     lr_scheduler: Annotated[
@@ -552,7 +563,7 @@ class ModelSetup(BaseModel):
         Literal["val_loss", "val_loss_last_20", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
     ] = Field(
         "val_loss",
-        description="What ReduceLROnPlateau watches: the validation loss, its plain mean over the last 20 batches (the log from May 2022), AP, or the AP of the epoch before (the log until then).",
+        description="What ReduceLROnPlateau watches: validation loss, that of the last 20 batches (the log from May 2022), AP, or the AP of the epoch before (the log until then).",
     )
     reduceLROnPlateau_factor: Annotated[
         float, affects("training", idle=(NO_PLATEAU, when(reduceLROnPlateau_full_stop=True)))
@@ -574,7 +585,7 @@ class ModelSetup(BaseModel):
     cosine_ramp_epochs: Annotated[int, affects("training", idle=NO_COSINE), Later(0)] = Field(
         0,
         ge=0,
-        description="Epochs in which the rate rises in equal steps to lr, before it falls to the end of the run.",
+        description="Epochs in which the rate first rises to lr in equal steps.",
         json_schema_extra=unit("epochs"),
     )
     cosine_last_factor: Annotated[float, affects("training", idle=NO_COSINE), Later(0.0)] = Field(
@@ -585,7 +596,7 @@ class ModelSetup(BaseModel):
     )
     learned_loss_weights: Annotated[bool, affects("training")] = Field(
         False,
-        description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²) (Kendall et al., arXiv:1705.07115).",
+        description="Learn weights w: the sum of 0.5/w² · loss + log(1 + w²) (Kendall et al., arXiv:1705.07115).",
     )
     augmentation: Annotated[OwnPart | None, affects("training", "speed"), Later(None)] = Field(
         None,
@@ -595,7 +606,7 @@ class ModelSetup(BaseModel):
         0.5,
         ge=0,
         le=1,
-        description="Chance of flipping a training image left to right, which swaps the heart's side.",
+        description="Chance of mirroring a training image, which swaps the heart's side.",
     )
     augment_scale: Annotated[float, affects("training"), Later(0.0)] = Field(
         0.0, ge=0, lt=1, description="Largest share by which a training image grows or shrinks."
@@ -718,3 +729,192 @@ class ModelSetup(BaseModel):
                 "anchor_ratios": (0.5, 1.0, 2.0),
             }
         )
+
+
+# Which fields go together, and how large the maps are.
+
+
+def problems(setup: ModelSetup) -> Iterator[str]:
+    """What does not go together in ``setup``: each names its fields and what would do."""
+    for field in PARTS:
+        yield from part_problems(field, getattr(setup, field))
+    yield from _values(setup)
+    yield from _image_branch(setup)
+    yield from _losses(setup)
+    if setup.use_clinical:
+        yield from _clinical_branch(setup)
+
+
+def _values(setup: ModelSetup) -> Iterator[str]:
+    if setup.image_size & (setup.image_size - 1):
+        below = 1 << (setup.image_size.bit_length() - 1)
+        yield f"image_size = {setup.image_size}: must be a power of two, such as {below} or {below * 2}"
+    for name in ("anchor_sizes", "anchor_ratios"):
+        values = getattr(setup, name)
+        if not values or min(values) <= 0:
+            yield f"{name} = {list(values)}: expected at least one number, each greater than 0"
+        elif max(values) > LARGEST_ANCHOR:
+            yield f"{name} = {list(values)}: expected numbers up to {LARGEST_ANCHOR}"
+    for name in ("clinical_numeric", "clinical_categorical"):
+        columns = getattr(setup, name) or ()
+        if len(set(columns)) < len(columns):
+            yield f"{name} = {list(columns)}: names a column twice; keep one of them"
+    if setup.mixed_precision and setup.bf16:
+        yield "mixed_precision = true with bf16 = true: two precisions; set one of them false"
+    if setup.gpus_per_run > setup.batch_size:
+        yield (
+            f"gpus_per_run = {setup.gpus_per_run} with batch_size = {setup.batch_size}: a batch is the images "
+            f"of all GPUs; set batch_size to {setup.gpus_per_run} or more"
+        )
+    if setup.gpus_per_run > 1 and setup.record_training_performance:
+        yield (
+            f"gpus_per_run = {setup.gpus_per_run} with record_training_performance = true: training AP is measured on "
+            "one GPU alone; set record_training_performance = false"
+        )
+    if any(epoch < 1 for epoch in setup.milestones):
+        yield f"multiStepLR_milestones = {list(setup.milestones)}: expected epochs, counted from 1"
+    if setup.dataset_mode == "full" and setup.use_clinical:
+        yield (
+            'dataset_mode = "full" with use_clinical = true: full is every reading without clinical data; '
+            'set dataset_mode = "normal", or use_clinical = false'
+        )
+    for part in ("rpn", "box"):
+        below_, above = getattr(setup, f"{part}_bg_iou_thresh"), getattr(setup, f"{part}_fg_iou_thresh")
+        if below_ > above:
+            yield (
+                f"{part}_bg_iou_thresh = {below_} is above {part}_fg_iou_thresh = {above}: "
+                f"set {part}_bg_iou_thresh to {above} or less"
+            )
+        size, share = getattr(setup, f"{part}_batch_size_per_image"), getattr(setup, f"{part}_positive_fraction")
+        if int(size * share) < 1:
+            yield (
+                f"{part}_batch_size_per_image = {size} with {part}_positive_fraction = {share}: no finding would ever "
+                f"be sampled; set {part}_batch_size_per_image to {math.ceil(1 / share)} or more"
+            )
+
+
+def _image_branch(setup: ModelSetup) -> Iterator[str]:
+    name = part_name(setup.backbone) or ""
+    known = name in STRIDES
+    if not known and not is_own(setup.backbone) and not re.fullmatch(rf"{TIMM}[\w.-]+", name):
+        yield f"backbone = {name!r}: expected one of {', '.join(STRIDES)}, or timm:NAME"
+    if not setup.use_custom_model:
+        if setup.use_clinical:
+            yield (
+                "use_custom_model = false with use_clinical = true: torchvision's own Mask R-CNN reads no clinical "
+                "data; set use_custom_model = true"
+            )
+        return
+    if setup.using_fpn and setup.trainable_layers is not None and not name.startswith("resnet"):
+        yield f"trainable_layers with backbone = {name!r}: only a ResNet's parts are counted; drop it"
+    if setup.using_fpn and setup.trainable_layers not in (None, 5) and not setup.pretrained:
+        yield (
+            f"trainable_layers = {setup.trainable_layers} with pretrained = false: parts drawn at random would stay "
+            "so; drop it, or set pretrained = true"
+        )
+    if setup.using_fpn:
+        if known and name not in PYRAMID_BACKBONES:
+            yield (
+                f"using_fpn = true with backbone = {name!r}: it has no feature pyramid; "
+                f"use one of {', '.join(PYRAMID_BACKBONES)}, or timm:NAME"
+            )
+        if len(setup.anchor_sizes) != len(PYRAMID_STRIDES):
+            yield (
+                f"anchor_sizes = {list(setup.anchor_sizes)} with using_fpn = true: expected "
+                f"{len(PYRAMID_STRIDES)} sizes, one per level"
+            )
+
+
+def _losses(setup: ModelSetup) -> Iterator[str]:
+    for name in setup.loss_weights:
+        if name not in LOSS_NAMES:
+            yield f"loss_weights.{name}: expected one of {', '.join(LOSS_NAMES)}"
+    present = [name for name in LOSS_NAMES if name != "loss_mask" or setup.has_masks]
+    if all(setup.loss_weights.get(name) in ("detach", 0) for name in present):
+        yield "loss_weights: every component is detached or 0, so nothing would be trained; leave one its weight"
+
+
+def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
+    yield from _reading(setup)
+    era = setup.era_form
+    if era == "C" and not (setup.spatialise_clinical or setup.add_clinical_to_roi_heads):
+        yield (
+            "use_clinical = true with spatialise_clinical = false and add_clinical_to_roi_heads = false: "
+            "nothing would read the clinical data; set one of them true"
+        )
+    if era not in ("C", None) and (setup.spatialise_method == "repeat" or setup.pre_spatialised_layer):
+        field = "spatialise_method" if setup.spatialise_method == "repeat" else "pre_spatialised_layer"
+        yield f'{field} belongs to era C and this setup is of era {era}: drop it, or set era = "C"'
+    if setup.clinical_numeric == () and setup.clinical_categorical == ():
+        yield (
+            "use_clinical = true with clinical_numeric = [] and clinical_categorical = []: no clinical column is "
+            "left; name one, or set use_clinical = false"
+        )
+    fuses = era == "A" or (era == "C" and setup.spatialise_clinical)
+    if fuses and setup.fusion_strategy == "concat" and setup.fuse_layers == 0:
+        yield (
+            'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; '
+            'use "add", or fuse_depth >= 1'
+        )
+    if setup.fuse_layers and setup.fusion_residule and setup.fusion_strategy == "concat":
+        yield (
+            'fusion_residule = true with fusion_strategy = "concat": a residual adds the image map and the clinical '
+            'map to their fused sum; use fusion_strategy = "add", or fusion_residule = false'
+        )
+    if (problem := misfit(setup, map_sides(setup))) is not None:
+        yield problem
+
+
+#: Attention heads of ``cross_attention`` where its table gives no other number.
+_HEADS = 8
+
+
+def _reading(setup: ModelSetup) -> Iterator[str]:
+    """Whether the fusion can read what the clinical encoder makes."""
+    fusion, encoder = setup.fusion_name, setup.clinical_encoder_name
+    if fusion == "cross_attention":
+        if encoder == "vector":
+            yield (
+                'clinical_encoder = "vector" with fusion = "cross_attention": it attends to tokens; '
+                "drop clinical_encoder"
+            )
+        heads = part_arguments(setup.fusion).get("heads", _HEADS)
+        if isinstance(heads, int) and (heads < 1 or setup.clinical_input_channels % heads):
+            yield (
+                f'clinical_input_channels = {setup.clinical_input_channels} with fusion = "cross_attention": '
+                f"expected a multiple of its {heads} heads"
+            )
+    elif encoder == "tokens" and not is_own(setup.fusion):
+        yield f'clinical_encoder = "tokens" with fusion = "{fusion}": it reads one vector; drop clinical_encoder'
+    if setup.clinical_records == "missing" and setup.clinical_numeric != () and not setup.missing_indicators:
+        yield (
+            'clinical_records = "missing" with clinical_missing_indicators = false: which numbers are missing would '
+            "not be seen; set clinical_missing_indicators = true"
+        )
+
+
+def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
+    """Why maps of ``sides`` cells cannot be added to the fused ones (``fusion_residule``); else None."""
+    for side in sides or ():
+        fused = fused_side(setup, side)
+        if setup.fusion_residule and fused not in (1, side):
+            return (
+                f"fusion_residule = true with fuse_stride = {setup.fuse_stride}: the fused map has {fused} cells a "
+                f"side and the image's {side}, which cannot be added; set fuse_stride = 1"
+            )
+    return None
+
+
+def map_sides(setup: ModelSetup) -> tuple[int, ...] | None:
+    """Cells per side of the image's maps, level by level; None for timm's networks, which have to be built to know."""
+    if setup.using_fpn or not setup.use_custom_model:
+        return tuple(-(-setup.image_size // stride) for stride in PYRAMID_STRIDES)
+    stride = STRIDES.get(setup.image_backbone)
+    return None if stride is None else (-(-setup.image_size // stride),)
+
+
+def fused_side(setup: ModelSetup, side: int) -> int:
+    """Cells per side that a map of ``side`` cells has after the fuse convolutions."""
+    for _ in range(setup.fuse_layers):
+        side = -(-side // setup.fuse_stride)
+    return side

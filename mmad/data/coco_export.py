@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
-from mmad.data.column_types import number_text
 from mmad.data.dataset import DataSet, Study
 from mmad.data.importers.coco import written_form
+from mmad.data.tables import number_text
 
 
 def export_coco(dataset: DataSet, out: Path) -> None:

@@ -25,6 +25,7 @@ from mmad.data.acquisition import SHIFTED
 from mmad.data.dataset import CategoricalColumn, NumericColumn
 from mmad.data.quantities import plausible_range, quantity_of, sentinels
 from mmad.data.spellings import spelled_alike
+from mmad.data.tables import number_text, read_number
 
 if TYPE_CHECKING:
     import pandas
@@ -54,20 +55,6 @@ _UNITS = (
 )
 
 
-def parse(text: str) -> float | None:
-    """A finite number, or None. Digits are those of ASCII, and nothing stands between them: ``3_6`` is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and text.isascii() and "_" not in text else None
-
-
-def number_text(value: float) -> str:
-    """The shortest text that ``parse`` reads as exactly ``value``; a whole number without its ``.0``."""
-    return repr(float(value)).removesuffix(".0")
-
-
 def unit_of(name: str) -> str:
     """The unit that a column's name gives away, or nothing."""
     if name.casefold() == "age":
@@ -85,7 +72,7 @@ _COMMA = re.compile(r"([+-]?\d+),(\d+)")
 
 def read_age(text: str) -> float | None:
     """``045Y``, ``018M``, ``006W`` or ``020D``, or a plain number, in years. None for all else and for ``000Y``."""
-    plain = parse(text.strip())
+    plain = read_number(text.strip())
     if plain is not None:
         return plain if plain >= 0 else None
     found = _AGE.fullmatch(text.strip())
@@ -105,18 +92,19 @@ def year_of(text: str) -> str | None:
     return found[1] if 1900 <= int(found[1]) <= now().year else SHIFTED
 
 
-def read_by_rule(text: str) -> float | None:
+def read_by_rule(text: str, name: str) -> float | None:
     """What an odd cell of a column of numbers stands for, None where no rule reads it.
 
-    ``>89`` and ``90+`` are the bound itself, ``058Y`` is an age in years, ``37,5`` has a decimal comma. ``1,234`` may
-    be a thousand and is not read.
+    ``>89`` and ``90+`` are the bound itself, ``37,5`` has a decimal comma, and ``058Y`` is an age in years where the
+    column's ``name`` says that it holds ages. ``1,234`` may be a thousand and is not read.
     """
     if found := _BOUND.fullmatch(text):
         return float(found[1] or found[2])
     if _AGE.fullmatch(text):
-        return read_age(text)
+        quantity = quantity_of(name)
+        return read_age(text) if quantity is not None and "age" in quantity.names else None
     if (found := _COMMA.fullmatch(text)) and (len(found[2]) != 3 or found[1].lstrip("+-") == "0"):
-        return parse(f"{found[1]}.{found[2]}")
+        return read_number(f"{found[1]}.{found[2]}")
     return None
 
 
@@ -268,7 +256,7 @@ class _Chooser:
         if left_out is not None:
             return left_out
         odd = [cell for cell in cells if not _is_missing(cell)]
-        numbers = sum(parse(cell) is not None or read_by_rule(cell) is not None for cell in odd)
+        numbers = sum(read_number(cell) is not None or read_by_rule(cell, name) is not None for cell in odd)
         if numbers > len(odd) / 2:
             if self._choice.numeric is not None:
                 return ColumnOutcome(name, "ignored", "numbers, and not named with --numeric")
@@ -324,14 +312,14 @@ class _Chooser:
         """A column of numbers. Raises DataError where it is ``required`` and most of its cells are none."""
         texts, by_rule, emptied, words = [], [], [], Counter[str]()
         for row, cell in enumerate(cells):
-            value = parse(cell)
+            value = read_number(cell)
             if value is not None or not cell:
                 texts.append(cell)
                 continue
             texts.append("")
             if _is_missing(cell):
                 words[cell] += 1
-            elif (value := read_by_rule(cell)) is not None:
+            elif (value := read_by_rule(cell, name)) is not None:
                 texts[-1] = number_text(round(value, 6))
                 by_rule.append(f"{_line(self._at(row))} {cell!r} is {texts[-1]}")
             else:
@@ -496,7 +484,7 @@ def identifying(name: str, filled: Sequence[str]) -> str:
         different = len(set(filled))
         if different >= max(_FEWEST_IN_ORDER, len(filled) / 4) and (np.all(steps >= 0) or np.all(steps <= 0)):
             return "whole numbers in the order of the rows"
-    elif len(set(filled)) == len(filled) > MOST_VALUES and not any(parse(cell) is not None for cell in filled):
+    elif len(set(filled)) == len(filled) > MOST_VALUES and not any(read_number(cell) is not None for cell in filled):
         return "a word of its own in every row"
     return ""
 
@@ -513,7 +501,7 @@ _MOST_LEVELS = 20
 def determined_label(cells: Sequence[str], labels: LabelMasks) -> str | None:
     """The label that the cells of a column tell, see ``told_label``. Rows without a value have one more value."""
     values, codes = np.unique(np.array(cells, dtype=np.str_), return_inverse=True)
-    numbers = np.array([np.nan if (number := parse(value)) is None else number for value in values.tolist()])
+    numbers = np.array([np.nan if (number := read_number(value)) is None else number for value in values.tolist()])
     return told_label(codes, numbers, labels)
 
 

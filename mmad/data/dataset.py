@@ -8,7 +8,6 @@ those are checked when they are decoded (``mmad.data.image_cache``).
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import math
@@ -28,10 +27,8 @@ from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
 from mmad.config.messages import no_such, one_of
-from mmad.config.protocol import Fold
 from mmad.data.acquisition import NOT_KNOWN, Acquisition
 from mmad.data.exclusions import Excluded
-from mmad.data.folds import folded
 from mmad.data.pixels import RULE, is_changed
 
 TOML = "dataset.toml"
@@ -55,6 +52,18 @@ class NumericColumn:
     low: float
     high: float
     measured: str = UNKNOWN
+
+
+def in_another_unit(columns: Sequence[NumericColumn], rows: Sequence[Sequence[float | None]]) -> list[str]:
+    """A note on each column whose values in ``rows`` lie mostly outside its range, as those of another unit do."""
+    notes = []
+    for place, column in enumerate(columns):
+        values = [value for row in rows if (value := row[place]) is not None]
+        beyond = sum(not column.low <= value <= column.high for value in values)
+        if beyond > len(values) / 2:
+            what = f"{beyond} of {len(values)} values of {column.name!r} lie outside {column.low:g} to {column.high:g}"
+            notes.append(f"{what}, the range in the run's data set: they may be in another unit")
+    return notes
 
 
 @dataclass(frozen=True)
@@ -301,97 +310,24 @@ def _read(path: Path) -> bytes:
         raise DataError(f"cannot be read: {error.strerror}", where=path, hint="put the file back") from None
 
 
-# What a sample is: an image with the boxes of all its readings, or one reading of it.
-
-
-UNIFIED = "unified"
-
-
-def samples(dataset: DataSet, mode: str, fold: Fold | None = None) -> DataSet:
-    """The data set as ``dataset_mode`` asks for it.
-
-    Args:
-        dataset: as it was read.
-        mode: ``unified`` (one sample per image), ``normal`` or ``full`` (one per reading of it).
-        fold: whose splits take the place of the data set's own.
-
-    Raises:
-        DataError: ``unified`` of a data set whose studies are readings already.
-    """
-    if fold is not None:
-        dataset = folded(dataset, fold)
-    if mode != UNIFIED:
-        return by_reading(dataset)
-    if dataset.mode in (None, UNIFIED):
-        return dataset
-    raise DataError(
-        f'mode = "{dataset.mode}": each study is one reading, which dataset_mode = "unified" cannot join again',
-        where=dataset.root / TOML,
-        hint=f'set dataset_mode = "{dataset.mode}", or use the data set with a study per image',
-    )
-
-
-def by_reading(dataset: DataSet) -> DataSet:
-    """One study per reading, with that reading's boxes; images, patients, splits and clinical values are shared.
-
-    A study of several readings ``r1``, ``r2`` becomes ``s#r1``, ``s#r2``, in the order of ``boxes.csv``, those that
-    found nothing after those with boxes; one of a single reading, or in no row of ``boxes.csv``, stays what it is.
-    The view has the fingerprint and the decoded images of ``dataset``. Raises DataError where a name made so is a
-    study's already.
-    """
-    readings = _readings(dataset)
-    studies: list[Study] = []
-    place: dict[tuple[int, str], int] = {}
-    for position, study in enumerate(dataset.studies):
-        found = readings.get(position, [""])
-        for reading in found:
-            place[position, reading] = len(studies)
-            name = study.study if len(found) == 1 else f"{study.study}#{reading}"
-            studies.append(study if len(found) == 1 else dataclasses.replace(study, study=name))
-    _require_distinct(dataset, studies)
-    owners = [place[int(study), reading] for study, reading in zip(dataset.box_study, dataset.reading, strict=True)]
-    return dataclasses.replace(
-        dataset,
-        studies=tuple(studies),
-        box_study=np.array(owners, dtype=np.int64),
-        no_finding=tuple((place[study, reading], reading) for study, reading in dataset.no_finding),
-        mode="normal",
-        _splits={},
-    )
-
-
-def _readings(dataset: DataSet) -> dict[int, list[str]]:
-    """Per study in ``boxes.csv`` the readings, in the order they first appear, those without a box last."""
-    readings: dict[int, list[str]] = {}
-    for study, reading in dataset.readings:
-        readings.setdefault(study, []).append(reading)
-    return readings
-
-
-def _require_distinct(dataset: DataSet, studies: list[Study]) -> None:
-    seen: set[str] = set()
-    for study in studies:
-        if study.study in seen:
-            raise DataError(
-                f"study {study.study!r} is also the name of a reading",
-                where=dataset.root / STUDIES,
-                hint="rename the study, or take the # out of it",
-            )
-        seen.add(study.study)
-
-
 # Which split a study belongs to: read from a word, dealt out by whole patients, or by row as the log did.
 
 
 _WORDS = {"training": "train", "valid": "val", "validate": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
-def read_split(word: str, where: str) -> Split:
-    """``train``, ``val`` or ``test``, also spelled in full (``validation``) or in capitals. Raises DataError."""
+def split_of(word: str) -> Split | None:
+    """``train``, ``val`` or ``test``, also spelled in full (``validation``) or in capitals; None of any other word."""
     plain = _WORDS.get(word.casefold(), word.casefold())
-    if plain not in SPLITS:
+    return SPLITS[SPLITS.index(plain)] if plain in SPLITS else None
+
+
+def read_split(word: str, where: str) -> Split:
+    """The split that ``split_of`` finds. Raises DataError where it finds none."""
+    found = split_of(word)
+    if found is None:
         raise DataError(no_such("split", word, SPLITS), where=where, hint=one_of(SPLITS))
-    return SPLITS[SPLITS.index(plain)]
+    return found
 
 
 def split_by_patient(patients: Sequence[str]) -> list[Split]:

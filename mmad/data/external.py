@@ -13,7 +13,7 @@ import numpy as np
 
 from mmad.base.errors import DataError
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.dataset import TOML, DataSet, digests, hash_file
+from mmad.data.dataset import TOML, DataSet, digests, hash_file, in_another_unit
 from mmad.data.reader import load_dataset
 
 
@@ -113,6 +113,9 @@ def outside_data(
         for study in other.studies
     )
     reading = tuple(reading for reading, is_kept in zip(other.reading, kept, strict=True) if is_kept)
+    read = [n for n, column in enumerate(trained.numeric) if column.name in numeric]
+    values = [[study.numeric[n] for n in read] for study in studies]
+    notes += in_another_unit([trained.numeric[n] for n in read], values)
     with_boxes = set(zip(other.box_study[kept].tolist(), reading, strict=True))
     dataset = replace(
         other,

@@ -10,16 +10,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmad.base.records import Split
 from mmad.config.protocol import Fold
-
-if TYPE_CHECKING:
-    from mmad.data.dataset import DataSet
+from mmad.data.dataset import DataSet
 
 #: Of so many parts of the patients outside the test fold one is validation, the others are training.
 PARTS = 6

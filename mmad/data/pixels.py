@@ -47,9 +47,25 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I")
 
 
+def is_halved(image: Image.Image) -> bool:
+    """Whether an opened image, in colour or with alpha, has 16 bits a channel: Pillow reads the upper 8."""
+    return not is_deep(image) and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
 def is_float(image: Image.Image) -> bool:
     """Whether its pixels are floating-point values."""
     return image.mode == "F"
+
+
+def why_unread(image: Image.Image) -> str:
+    """Why no picture, or another one, would be read from an opened image; empty where nothing is wrong."""
+    if is_float(image):
+        return "holds floating-point values, and nothing says which is white"
+    if is_deep(image) and image.format == "TIFF" and image.getexif().get(ExifTags.Base.PhotometricInterpretation) == 0:
+        return "writes white as 0, which is read of 8 bits alone"
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        return "holds several pictures"
+    return ""
 
 
 #: How far the channels of a grey picture may be apart: what a lossy format leaves of a grey one in colour.

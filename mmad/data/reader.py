@@ -20,7 +20,6 @@ from mmad.base.errors import DataError
 from mmad.base.records import SPLITS
 from mmad.config.messages import no_such, one_of
 from mmad.data.acquisition import ACQUIRED, ACQUISITION, SHIFTED, Acquisition
-from mmad.data.column_types import parse
 from mmad.data.dataset import (
     BOXES,
     IMAGES,
@@ -35,7 +34,7 @@ from mmad.data.dataset import (
 )
 from mmad.data.exclusions import EXCLUDED, EXCLUDED_COUNTS, Excluded
 from mmad.data.pixels import MOST_BITS
-from mmad.data.tables import Problem, Refuse, open_table, raise_first
+from mmad.data.tables import Problem, Refuse, open_table, raise_first, read_number
 
 
 def check_header(
@@ -119,7 +118,7 @@ class ClinicalReader:
     def _number(self, text: str, line: int, row: str, column: str) -> float | None:
         if not text:
             return None
-        value = parse(text)
+        value = read_number(text)
         if value is not None:
             return value
         hint = "leave the cell empty if it is missing"
@@ -297,7 +296,7 @@ class _BoxRows:
         for column in (*_SIDES, "certainty"):
             optional = column == "certainty"
             text = "" if optional and column not in self._place else cells[self._place[column]]
-            number = parse(text)
+            number = read_number(text)
             if number is None and not (optional and not text):
                 hint = "leave the cell empty if it is not known" if optional else "write pixels of the stored image"
                 error = DataError(f"column {column!r} is not a number: {text!r}", where=at, hint=hint)
@@ -528,14 +527,7 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
     """The data set of what was read, and of what its source says was left out. Raises DataError."""
     return DataSet(
         root=root,
-        name=description.name,
-        labels=description.labels,
-        numeric=description.numeric,
-        categorical=description.categorical,
-        licence=description.licence,
-        split_policy=description.split_policy,
-        mode=description.mode,
-        bits=description.bits,
+        **vars(description),
         excluded=_read_excluded(root / EXCLUDED),
         studies=studies,
         box_study=table.study,
@@ -550,7 +542,7 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
 def read_description(path: Path) -> Description:
     """``dataset.toml`` as a record. Raises DataError."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"not TOML: {error}", where=path, hint="correct the file") from None
     except (OSError, UnicodeDecodeError) as error:

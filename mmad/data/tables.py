@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ def _check_names(path: Path, header: Sequence[str]) -> None:
     if len(header) > MOST_COLUMNS:
         what = f"{len(header):,} columns where {MOST_COLUMNS:,} are the most"
         raise DataError(what, where=f"{path}:1", hint="keep the columns that are needed")
-    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+    for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(header) == 1 and mark in header[0]:
             what, hint = f"is separated by {word}", "save it as comma-separated text, with points in its numbers"
             raise DataError(what, where=f"{path}:1", hint=hint)
@@ -222,3 +223,20 @@ def _undecodable_line(path: Path) -> int:
                 break
             number += 1
     return number
+
+
+# The numbers in cells.
+
+
+def read_number(text: str) -> float | None:
+    """A finite number, or None. Digits are those of ASCII, and nothing stands between them: ``3_6`` is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and text.isascii() and "_" not in text else None
+
+
+def number_text(value: float) -> str:
+    """The shortest text that ``read_number`` reads as exactly ``value``; a whole number without its ``.0``."""
+    return repr(float(value)).removesuffix(".0")

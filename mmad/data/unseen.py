@@ -17,7 +17,7 @@ from mmad.data.dataset import DataSet, Study
 from mmad.data.dicom import ENDINGS as DICOM_ENDINGS
 from mmad.data.dicom import decode_dicom, is_dicom
 from mmad.data.image_cache import read_grey
-from mmad.data.pixels import BITS, highest_value, is_coloured, is_deep
+from mmad.data.pixels import BITS, highest_value, is_coloured, is_deep, why_unread
 from mmad.data.reader import ClinicalReader, check_header
 from mmad.data.tables import open_table, raise_first
 
@@ -83,6 +83,8 @@ def read_unseen(image: UnseenImage, bits: int | None) -> Image.Image:
     where = str(image.path)
 
     def check(opened: Image.Image) -> None:
+        if why := why_unread(opened):
+            raise DataError(why, where=where, hint="save one picture, with 8 or 16 bits")
         if is_coloured(opened):
             raise DataError("is an image in colour", where=where, hint="save the radiograph itself, in grey")
         if is_deep(opened):

@@ -13,9 +13,9 @@ from pathlib import Path
 from mmad.base.errors import DataError
 from mmad.base.files import FolderFilled, folder_beside, write_atomically
 from mmad.data.acquisition import ACQUIRED, ACQUISITION, NOT_KNOWN, Acquisition
-from mmad.data.column_types import number_text
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, UNKNOWN, Box, CategoricalColumn, NumericColumn
 from mmad.data.exclusions import EXCLUDED, EXCLUDED_COUNTS, Excluded
+from mmad.data.tables import number_text
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mmad.base.errors import SpecError
 from mmad.config.named_parts import STRIDES, TIMM, is_own
-from mmad.config.setup import ModelSetup
-from mmad.config.setup_checks import PYRAMID_CHANNELS, PYRAMID_STRIDES
+from mmad.config.setup import PYRAMID_CHANNELS, PYRAMID_STRIDES, ModelSetup
 from mmad.detector.clinical import BatchNorm
 from mmad.detector.parts import make_part
 from mmad.detector.timm_body import TimmBody

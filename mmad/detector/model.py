@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from mmad.base.errors import SpecError
 from mmad.base.records import ClinicalColumns
 from mmad.config.named_parts import is_own
-from mmad.config.setup import Era, ModelSetup
-from mmad.config.setup_checks import misfit, network_warnings
+from mmad.config.setup import Era, ModelSetup, misfit
+from mmad.config.setup_checks import network_warnings
 from mmad.detector.backbones import build_image_network, own_body
-from mmad.detector.clinical import CLINICAL_IMAGE, Encoder, Repeat, expansion, vector_layers
-from mmad.detector.era_fusion import build_fusion
+from mmad.detector.clinical import CLINICAL_IMAGE, Encoder, Repeat, build_fusion, expansion, vector_layers
 from mmad.detector.fusions import ClassPrior, FusionShape
 from mmad.detector.parts import make_part
 from mmad.detector.pooling import PooledMaps

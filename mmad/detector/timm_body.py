@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.files import replacing
-from mmad.config.setup_checks import PYRAMID_STRIDES
+from mmad.config.setup import PYRAMID_STRIDES
 
 #: Strides of the four maps a pyramid stands on; the fifth level is pooled.
 _MAP_STRIDES = PYRAMID_STRIDES[:4]

@@ -50,23 +50,23 @@ class FindingCounts:
     false_negatives: int
 
 
-def counts_at(matched: Matched, score: float, *, threshold: int = 0) -> tuple[FindingCounts, ...]:
+def counts_at(matched: Matched, score: float) -> tuple[FindingCounts, ...]:
     """Of every finding, of the detections with at least ``score``."""
     kept = above(matched, score)
     found = []
     for k, label in enumerate(matched.categories):
-        hit, counted = kept.hit[threshold, kept.of(k)], kept.counted[threshold, kept.of(k)]
+        hit, counted = kept.hit[0, kept.of(k)], kept.counted[0, kept.of(k)]
         right = int(hit.sum())
         found.append(FindingCounts(label, right, int(counted.sum()) - right, int(matched.boxes[:, k].sum()) - right))
     return tuple(found)
 
 
-def score_allowing(matched: Matched, rate: float = FALSE_POSITIVES, *, threshold: int = 0) -> float:
+def score_allowing(matched: Matched, rate: float = FALSE_POSITIVES) -> float:
     """The lowest score of which detections have at most ``rate`` false positives per image, all findings together.
 
     Detections of one score come together. 1 or more where even the best are too many.
     """
-    false = matched.counted[threshold] & ~matched.hit[threshold]
+    false = matched.counted[0] & ~matched.hit[0]
     alarms = np.sort(matched.score[false])[::-1]
     allowed = math.floor(rate * len(matched.patients) + 1e-9)
     scores = np.unique(matched.score)
@@ -94,16 +94,13 @@ class Detected:
     auroc: Interval
 
 
-def detected(
-    matched: Matched, score: float | None, *, by_patient: bool = False, threshold: int = 0
-) -> tuple[Detected, ...]:
+def detected(matched: Matched, score: float | None, *, by_patient: bool = False) -> tuple[Detected, ...]:
     """Of any finding, then of each; by image or by patient (positive where one of the images is).
 
     Args:
         matched: the matches of one run.
         score: of the operating point; None for AUROC alone.
         by_patient: whole patients.
-        threshold: which of the matches' overlap thresholds, by position.
     """
     groups = groups_of(matched.patients)
     if by_patient:
@@ -118,7 +115,7 @@ def detected(
     choices += [(label, matched.finding == k, matched.boxes[:, k]) for k, label in enumerate(matched.categories)]
     found = []
     for label, chosen, boxes in choices:
-        chosen = chosen & matched.counted[threshold]
+        chosen = chosen & matched.counted[0]
         highest = _highest(place[matched.image[chosen]], matched.score[chosen], units)
         positive = np.bincount(place, weights=boxes, minlength=units) > 0
         found.append(told_apart(label, highest, positive, group, score))
@@ -211,29 +208,28 @@ class FrocMerit:
     value: Interval
 
 
-def wafroc(matched: Matched, *, threshold: int = 0) -> tuple[FrocMerit, ...]:
+def wafroc(matched: Matched) -> tuple[FrocMerit, ...]:
     """Of every finding; equal weights within an image."""
-    found = wafroc_figures(matched, groups_of(matched.patients), threshold=threshold)
+    found = wafroc_figures(matched, groups_of(matched.patients))
     return tuple(FrocMerit(label, name, interval_of(*of)) for label, name, of in found)
 
 
 def wafroc_figures(
-    matched: Matched, groups: Ints, size: int | None = None, *, threshold: int = 0
+    matched: Matched, groups: Ints, size: int | None = None
 ) -> Iterator[tuple[str, str, tuple[Floats, int, int]]]:
     """Of every finding its label, the merit's name, and (figures, patients, cases) of ``interval_of``.
 
     Args:
         matched: the matches, of all images or of some.
         groups: (I,) whom each image is left out with; ``size`` counts them where some have no image here.
-        threshold: which of the matches' overlap thresholds, by position.
     """
     images = len(groups)
     every = np.arange(int(groups.max(initial=-1)) + 1 if size is None else size)
     for k, label in enumerate(matched.categories):
         part, boxes = matched.of(k), matched.boxes[:, k]
         image, score = matched.image[part], matched.score[part]
-        hit = matched.hit[threshold, part]
-        false = matched.counted[threshold, part] & ~hit
+        hit = matched.hit[0, part]
+        false = matched.counted[0, part] & ~hit
         highest = _highest(image[false], score[false], images)
         negative = boxes == 0
         compared = np.ones(images, dtype=bool) if not negative.any() else negative
@@ -267,13 +263,13 @@ class ScoreCalibration:
     reliability: Calibration
 
 
-def score_calibration(matched: Matched, *, threshold: int = 0) -> tuple[ScoreCalibration, ...]:
+def score_calibration(matched: Matched) -> tuple[ScoreCalibration, ...]:
     """Of every finding; an image without a detection has the score 0, which counts as 0.001 in the regression."""
     images = len(matched.patients)
     found = []
     for k, label in enumerate(matched.categories):
         part = matched.of(k)
-        counted = matched.counted[threshold, part]
+        counted = matched.counted[0, part]
         highest = _highest(matched.image[part][counted], matched.score[part][counted], images)
         score = np.where(np.isfinite(highest), highest, 0.0)
         there = matched.boxes[:, k] > 0

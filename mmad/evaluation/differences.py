@@ -549,9 +549,7 @@ def _over_folds(family: Sequence[FoldedPair], level: float) -> Iterator[Differen
         )
 
 
-def on_common_patients(
-    sample: PairSample, folds: Sequence[Hashable], shared_training: float, *, level: float = LEVEL
-) -> Difference:
+def on_common_patients(sample: PairSample, folds: Sequence[Hashable], shared_training: float) -> Difference:
     """A pair over folds on patients whom no network was trained on, the same for all of them; it takes no verdict.
 
     Seeds are averaged within each fold, and the folds are readers of common cases (Obuchowski and Rockette): the
@@ -573,7 +571,7 @@ def on_common_patients(
         mean_square = float(each.var(ddof=1)) / 2 * (1 + count * shared_training)
         error, *freedom_of_t = _test_of(count, mean_square, max(0.0, _shared(moved)), count - 1)
         freedom = (freedom_of_t[0], freedom_of_t[1])
-        reach = t_test(value, error, freedom[0], level) if error > 0 else reach
+        reach = t_test(value, error, freedom[0]) if error > 0 else reach
     return Difference(
         ap=(found := _within(value, reach[0])),
         p=reach[1],
@@ -803,7 +801,7 @@ def mean_difference(
     The references are averaged within each seed. What they differ by among themselves does not shrink with seeds: the
     squared error gains (variance of their means over the seeds − MS(T×R) / seeds) / references, where that is above 0.
     Degrees of freedom are Satterthwaite's, with this part taken (1 + 8/df)-fold there, as ``_test_of`` takes the other
-    (docs/evaluation.md has the simulations).
+    (benchmarks/RESULTS.md has the simulations).
 
     Args:
         family: whose seeds share their variance.

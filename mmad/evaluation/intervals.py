@@ -78,20 +78,20 @@ def without_each(matched: Matched, figures: Callable[[Floats], Floats], detectio
     return kept
 
 
-def area_and_recall(matched: Matched, finding: int, weights: Floats, *, threshold: int = 0) -> Floats:
+def area_and_recall(matched: Matched, finding: int, weights: Floats) -> Floats:
     """(B, 2) of one finding: the area under precision by recall, and the highest recall.
 
     AP reads the same curve at 101 recalls. It moves in steps where a recall passes one of them, and most patients move
     it by nothing at all: the area tells how far it varies.
     """
     part = matched.of(finding)
-    hit = matched.hit[threshold, part]
+    hit = matched.hit[0, part]
     by_score = weights.T[matched.image[part]]  # (N, B)
     boxes = weights @ matched.boxes[:, finding]
     right = by_score[hit]
     hits = np.cumsum(right, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        precision = hits / np.cumsum(by_score * matched.counted[threshold, part][:, None], axis=0)[hit]
+        precision = hits / np.cumsum(by_score * matched.counted[0, part][:, None], axis=0)[hit]
         envelope = np.maximum.accumulate(np.nan_to_num(precision)[::-1], axis=0)[::-1]
         found = np.stack([(envelope * right).sum(axis=0) / boxes, right.sum(axis=0) / boxes], axis=1)
     known: Floats = np.where(boxes[:, None] > 0, found, np.nan)
@@ -140,7 +140,7 @@ def error_of(values: Floats, without: Floats, patients: int, shared_training: fl
     return Error(both / seeds, min(freedom, hillis))
 
 
-def share_interval(value: float, error: Error, patients: int, cases: float, *, level: float = LEVEL) -> Interval:
+def share_interval(value: float, error: Error, patients: int, cases: float) -> Interval:
     """The interval of a share of 0 to 1, as above; none for too few patients.
 
     Args:
@@ -148,21 +148,20 @@ def share_interval(value: float, error: Error, patients: int, cases: float, *, l
         error: of it.
         patients: that it rests on.
         cases: such as boxes: no variance counts as that of more cases.
-        level: of the interval.
     """
     value = float(value)
     if math.isnan(value) or patients < LEAST_PATIENTS:
         return Interval(value, math.nan, math.nan, patients)
-    return Interval(value, *_bounds(value, error, patients, cases, level), patients)
+    return Interval(value, *_bounds(value, error, patients, cases), patients)
 
 
-def interval_of(figures: Floats, patients: int, cases: float, *, level: float = LEVEL) -> Interval:
+def interval_of(figures: Floats, patients: int, cases: float) -> Interval:
     """The interval of a share of one run: ``figures`` (1 + G,) of ``without_each``; else as ``share_interval``."""
-    return share_interval(figures[0], error_of(figures[:1], figures[None, 1:], patients), patients, cases, level=level)
+    return share_interval(figures[0], error_of(figures[:1], figures[None, 1:], patients), patients, cases)
 
 
-def _bounds(value: float, error: Error, patients: int, cases: float, level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
+def _bounds(value: float, error: Error, patients: int, cases: float) -> tuple[float, float]:
+    tail = (1 - LEVEL) / 2
     reach = float(stdtrit(min(error.freedom, 1e9), 1 - tail))
     product = value * (1 - value)
     agree = error.variance <= _GRID_VARIANCE or product <= 0
@@ -179,13 +178,13 @@ def _bounds(value: float, error: Error, patients: int, cases: float, level: floa
     return low, high
 
 
-def difference_interval_of(differences: Floats, patients: int, *, level: float = LEVEL) -> Interval:
+def difference_interval_of(differences: Floats, patients: int) -> Interval:
     """The t interval of what is no share, (1 + G,) of ``without_each``; none for too few patients."""
     value = float(differences[0])
     if math.isnan(value) or patients < LEAST_PATIENTS:
         return Interval(value, math.nan, math.nan, patients)
     error = error_of(differences[:1], differences[None, 1:], patients)
-    half = float(stdtrit(min(error.freedom, 1e9), (1 + level) / 2)) * math.sqrt(error.variance)
+    half = float(stdtrit(min(error.freedom, 1e9), (1 + LEVEL) / 2)) * math.sqrt(error.variance)
     return Interval(value, value - half, value + half, patients)
 
 
@@ -198,8 +197,6 @@ def patients_with(matched: Matched, finding: int | None = None) -> int:
 def estimate(
     runs: Sequence[Matched],
     *,
-    level: float = LEVEL,
-    threshold: int = 0,
     folds: Sequence[Hashable] = (),
     shared_training: float = 0.0,
 ) -> IntervalEstimate:
@@ -207,8 +204,6 @@ def estimate(
 
     Args:
         runs: the matches of each seed, of the same split.
-        level: of the intervals.
-        threshold: which of the matches' overlap thresholds, by position.
         folds: where the runs are of several folds, which one each is of: seeds are averaged within them.
         shared_training: of these folds, as of ``error_of``.
 
@@ -216,8 +211,8 @@ def estimate(
         EvaluationError: no run, or runs over other images.
     """
     require_equal(runs)
-    once = [weigh(run, threshold=threshold) for run in runs]
-    without = np.stack([_areas_and_recalls(run, threshold) for run in runs])  # (S, 1 + G, K, 2)
+    once = [weigh(run) for run in runs]
+    without = np.stack([_areas_and_recalls(run) for run in runs])  # (S, 1 + G, K, 2)
     places = [[n for n, one in enumerate(folds) if one == fold] for fold in dict.fromkeys(folds)]
     places = places or [[n] for n in range(len(runs))]
     without = np.stack([without[rows].mean(axis=0) for rows in places])
@@ -234,14 +229,14 @@ def estimate(
 
     def one(column: int, k: int) -> Interval:
         value = figures(column)[:, k].mean()
-        return share_interval(value, error(column, k), people[k], boxes[k], level=level)
+        return share_interval(value, error(column, k), people[k], boxes[k])
 
     def mean(column: int) -> Interval:
         values, every = figures(column)[:, found].mean(axis=0), patients_with(runs[0])
         if every < LEAST_PATIENTS:
             return Interval(float(values.mean()) if len(found) else math.nan, math.nan, math.nan, every)
         bounds = [
-            _bounds(value, error(column, k), people[k], boxes[k], level)
+            _bounds(value, error(column, k), people[k], boxes[k])
             for value, k in zip(values.tolist(), found.tolist(), strict=True)
         ]
         together = _correlations(without[:, 1:, found, column].mean(axis=0))
@@ -271,13 +266,13 @@ def _correlations(without: Floats) -> Floats:
     return correlations
 
 
-def mean_area(run: Matched, threshold: int = 0) -> Floats:
+def mean_area(run: Matched) -> Floats:
     """(1 + G,) mean over the findings of the area under precision by recall: all patients, then without each group."""
-    return mean_over_findings(_areas_and_recalls(run, threshold)[:, :, 0])
+    return mean_over_findings(_areas_and_recalls(run)[:, :, 0])
 
 
-def _areas_and_recalls(run: Matched, threshold: int) -> Floats:
+def _areas_and_recalls(run: Matched) -> Floats:
     """(1 + G, K, 2) of all patients, then without each group."""
     sizes = [run.of(k).stop - run.of(k).start for k in range(len(run.categories))]
-    figures = [partial(area_and_recall, run, k, threshold=threshold) for k in range(len(sizes))]
+    figures = [partial(area_and_recall, run, k) for k in range(len(sizes))]
     return np.stack([without_each(run, *one) for one in zip(figures, sizes, strict=True)], axis=1)

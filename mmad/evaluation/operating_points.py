@@ -23,7 +23,7 @@ from mmad.evaluation.intervals import (
     without_each,
 )
 from mmad.evaluation.matching import Floats, Matched, match
-from mmad.evaluation.resampling import CELLS, LEVEL, RECALLS, Interval, patient_weights, weigh
+from mmad.evaluation.resampling import CELLS, RECALLS, Interval, patient_weights, weigh
 
 #: False positives per image at which FROC's score is taken (Setio et al., LUNA16, 2017).
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -71,7 +71,7 @@ def check_scores(scores: Sequence[float]) -> None:
         raise EvaluationError(f"score thresholds {list(scores)}", hint="use numbers from 0 to 1, such as 0.05,0.1,0.3")
 
 
-def operating_points(matched: Matched, scores: Sequence[float], *, threshold: int = 0) -> tuple[OperatingPoint, ...]:
+def operating_points(matched: Matched, scores: Sequence[float]) -> tuple[OperatingPoint, ...]:
     """The figures at each of ``scores``.
 
     Dropping the weaker detections of an image changes no match of the stronger ones, so one matching serves all.
@@ -80,8 +80,8 @@ def operating_points(matched: Matched, scores: Sequence[float], *, threshold: in
     found = []
     for score in scores:
         kept = above(matched, score)
-        weighted = weigh(kept, threshold=threshold)
-        hits, counted = int(kept.hit[threshold].sum()), int(kept.counted[threshold].sum())
+        weighted = weigh(kept)
+        hits, counted = int(kept.hit[0].sum()), int(kept.counted[0].sum())
         boxes = int(matched.boxes.sum())
         precision = hits / counted if counted else float("nan")
         recall = hits / boxes if boxes else float("nan")
@@ -122,18 +122,17 @@ def gaps(rows: Sequence[OperatingPoint]) -> tuple[float, ...]:
     return tuple(row.ap - rows[0].ap for row in rows)
 
 
-def froc(matched: Matched, *, threshold: int = 0) -> Froc:
+def froc(matched: Matched) -> Froc:
     """Sensitivity at ``FROC_RATES``, every image counted once."""
     once = np.ones((1, len(matched.patients)))
-    everything = froc_curve(matched, once, None, threshold=threshold)[0]
+    everything = froc_curve(matched, once, None)[0]
     per_class = tuple(
-        (label, float(froc_curve(matched, once, k, threshold=threshold)[0].mean()))
-        for k, label in enumerate(matched.categories)
+        (label, float(froc_curve(matched, once, k)[0].mean())) for k, label in enumerate(matched.categories)
     )
     return Froc(FROC_RATES, tuple(map(float, everything)), float(everything.mean()), per_class)
 
 
-def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, threshold: int = 0) -> Floats:
+def froc_curve(matched: Matched, weights: Floats, finding: int | None) -> Floats:
     """(B, rates) highest sensitivity with at most so many false positives per image, for B weightings.
 
     The curve is read at score values, so that detections of one score come together or not at all and the order of
@@ -142,8 +141,8 @@ def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, thresh
     part = slice(None) if finding is None else matched.of(finding)
     order = np.argsort(-matched.score[part], kind="stable")
     score, image = matched.score[part][order], matched.image[part][order]
-    hit = matched.hit[threshold, part][order]
-    false = matched.counted[threshold, part][order] & ~hit
+    hit = matched.hit[0, part][order]
+    false = matched.counted[0, part][order] & ~hit
     boxes = weights @ (matched.boxes.sum(axis=1) if finding is None else matched.boxes[:, finding])
     images = weights.sum(axis=1)
     hits, alarms = np.flatnonzero(hit), np.flatnonzero(false)
@@ -198,45 +197,41 @@ class FrocInterval:
     per_class: tuple[FindingFroc, ...]
 
 
-def operating_intervals(
-    matched: Matched, scores: Sequence[float], *, level: float = LEVEL, threshold: int = 0
-) -> tuple[OperatingInterval, ...]:
+def operating_intervals(matched: Matched, scores: Sequence[float]) -> tuple[OperatingInterval, ...]:
     """The figures of ``operating_points`` with intervals over the patients.
 
     Args:
         matched: the matches of one run.
         scores: least scores of the operating points.
-        level: of the intervals.
-        threshold: which of the matches' overlap thresholds, by position.
 
     Raises:
         EvaluationError: score thresholds that are none.
     """
-    points, patients = operating_points(matched, scores, threshold=threshold), patients_with(matched)
+    points, patients = operating_points(matched, scores), patients_with(matched)
     boxes, found = int(matched.boxes.sum()), []
     first: Floats | None = None
     for point in points:
         kept = above(matched, point.score)
-        area = mean_area(kept, threshold)
+        area = mean_area(kept)
         first = area if first is None else first
-        whole = estimate([kept], level=level, threshold=threshold)
-        rates = without_each(kept, partial(_rates, kept, threshold=threshold))
-        counted = kept.counted[threshold]
+        whole = estimate([kept])
+        rates = without_each(kept, partial(_rates, kept))
+        counted = kept.counted[0]
         detecting = len({kept.patients[i] for i in kept.image[counted]})
-        precision = interval_of(rates[:, 0], detecting, int(counted.sum()), level=level)
-        recall, f1 = (interval_of(rates[:, n], patients, boxes, level=level) for n in (1, 2))
+        precision = interval_of(rates[:, 0], detecting, int(counted.sum()))
+        recall, f1 = (interval_of(rates[:, n], patients, boxes) for n in (1, 2))
         gap = area - first
         gap[0] = point.ap - points[0].ap
-        lost = difference_interval_of(gap, patients, level=level)
+        lost = difference_interval_of(gap, patients)
         found.append(OperatingInterval(point.score, whole.ap, whole.ar, precision, recall, f1, lost))
     return tuple(found)
 
 
-def _rates(kept: Matched, weights: Floats, threshold: int) -> Floats:
+def _rates(kept: Matched, weights: Floats) -> Floats:
     """Precision, recall and F1 over all findings together, (B, 3); NaN where one has no meaning."""
     images = len(kept.patients)
-    hits = weights @ np.bincount(kept.image[kept.hit[threshold]], minlength=images)
-    counted = weights @ np.bincount(kept.image[kept.counted[threshold]], minlength=images)
+    hits = weights @ np.bincount(kept.image[kept.hit[0]], minlength=images)
+    counted = weights @ np.bincount(kept.image[kept.counted[0]], minlength=images)
     boxes = weights @ kept.boxes.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         f1 = np.where(boxes > 0, 2 * hits / (counted + boxes), np.nan)
@@ -247,7 +242,7 @@ def _rates(kept: Matched, weights: Floats, threshold: int) -> Floats:
 _RESAMPLES = 400
 
 
-def froc_intervals(matched: Matched, *, level: float = LEVEL, threshold: int = 0) -> FrocInterval:
+def froc_intervals(matched: Matched) -> FrocInterval:
     """The figures of ``froc`` with intervals over the patients; arguments as for the operating points.
 
     A sensitivity at a rate is read where the false alarms reach it, so one patient less moves it by a whole step or by
@@ -260,14 +255,14 @@ def froc_intervals(matched: Matched, *, level: float = LEVEL, threshold: int = 0
 
     def of(finding: int | None) -> tuple[Interval, tuple[Interval, ...]]:
         chunks = [weights[start : start + step] for start in range(0, len(weights), step)]
-        curves = np.concatenate([froc_curve(matched, chunk, finding, threshold=threshold) for chunk in chunks])
+        curves = np.concatenate([froc_curve(matched, chunk, finding) for chunk in chunks])
         patients = patients_with(matched, finding)
         boxes = int((matched.boxes if finding is None else matched.boxes[:, finding]).sum())
 
         def one(values: Floats) -> Interval:
             known = values[1:][~np.isnan(values[1:])]
             variance = float(known.var(ddof=1)) if len(known) > 1 else 0.0
-            return share_interval(values[0], Error(variance, patients - 1.0), patients, boxes, level=level)
+            return share_interval(values[0], Error(variance, patients - 1.0), patients, boxes)
 
         return one(curves.mean(axis=1)), tuple(one(rate) for rate in curves.T)
 
@@ -288,20 +283,18 @@ class RecallCurve:
     precision: tuple[float, ...]
 
 
-def recall_curve(matched: Matched, *, threshold: int = 0) -> RecallCurve:
-    """The curve of a matching at one of its overlap thresholds, by position."""
-    curves = [
-        _of_finding(matched, k, threshold) for k in range(len(matched.categories)) if matched.boxes[:, k].sum() > 0
-    ]
+def recall_curve(matched: Matched) -> RecallCurve:
+    """The curve of a matching at the first of its overlap thresholds."""
+    curves = [_of_finding(matched, k) for k in range(len(matched.categories)) if matched.boxes[:, k].sum() > 0]
     if not curves:
         return RecallCurve((), ())
     return RecallCurve(tuple(map(float, RECALLS)), tuple(map(float, np.mean(curves, axis=0))))
 
 
-def _of_finding(matched: Matched, finding: int, threshold: int) -> Floats:
+def _of_finding(matched: Matched, finding: int) -> Floats:
     """(101,) precision of one finding; 0 beyond the highest recall."""
     part = matched.of(finding)
-    hit, counted = matched.hit[threshold, part], matched.counted[threshold, part]
+    hit, counted = matched.hit[0, part], matched.counted[0, part]
     hits = np.cumsum(hit)[hit]
     precision = hits / np.cumsum(counted)[hit]
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
@@ -379,14 +372,18 @@ def confusion(
     return Confusion(truth.categories, counts)
 
 
-def calibration(scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = 10) -> Calibration:
-    """How often detections of a score are hits, in ``bins`` of equal width."""
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip(np.digitize(scores, edges[1:-1]), 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
+#: Bins of a calibration.
+_BINS = 10
+
+
+def calibration(scores: NDArray[np.float64], hits: NDArray[np.bool_]) -> Calibration:
+    """How often detections of a score are hits, in ten bins of equal width."""
+    edges = np.linspace(0.0, 1.0, _BINS + 1)
+    place = np.clip(np.digitize(scores, edges[1:-1]), 0, _BINS - 1)
+    count = np.bincount(place, minlength=_BINS)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(place, weights=scores, minlength=bins) / count
-        share = np.bincount(place, weights=hits.astype(np.float64), minlength=bins) / count
+        mean = np.bincount(place, weights=scores, minlength=_BINS) / count
+        share = np.bincount(place, weights=hits.astype(np.float64), minlength=_BINS) / count
     filled = count > 0
     total = max(1, len(scores))
     error = float((np.abs(mean - share)[filled] * count[filled]).sum() / total) if len(scores) else float("nan")

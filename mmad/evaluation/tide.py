@@ -49,22 +49,21 @@ class ErrorCosts:
 
 
 def error_costs(
-    matched: Matched, detections: Detections, truth: GroundTruth, *, overlap: Overlap = "iou", threshold: int = 0
+    matched: Matched, detections: Detections, truth: GroundTruth, *, overlap: Overlap = "iou"
 ) -> ErrorCosts:
     """The costs of the errors of one run.
 
     Args:
         matched: the matches of ``detections`` with ``truth``.
         overlap: that the matches are by.
-        threshold: which of the matches' overlap thresholds, by position.
     """
-    kept = matched.counted[threshold]
-    finding, score, hit = matched.finding[kept], matched.score[kept], matched.hit[threshold, kept]
+    kept = matched.counted[0]
+    finding, score, hit = matched.finding[kept], matched.score[kept], matched.hit[0, kept]
     counts = np.ones(len(truth.labels), dtype=bool) if truth.ignore is None else ~truth.ignore
     taken = np.zeros(len(truth.labels), dtype=bool)
-    taken[matched.true[threshold, kept][hit]] = True
+    taken[matched.true[0, kept][hit]] = True
     boxes = detections.boxes[matched.row[kept]]
-    limit = float(matched.thresholds[threshold])
+    limit = float(matched.thresholds[0])
     kind, repaired = np.full(len(finding), _HIT), np.full(len(finding), -1)
     for image in np.unique(matched.image[kept][~hit]):
         wrong = np.flatnonzero((matched.image[kept] == image) & ~hit)

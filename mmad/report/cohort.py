@@ -135,18 +135,15 @@ def flow_of(datasets: Sequence[tuple[str, DataSet]]) -> Flow:
     return Flow(whole.excluded, len(people), len(images), len(read), tuple(taken))
 
 
-def flows_of(
-    frame: ReportFrame, store: Store, data: Path | None = None, detections: DetectionStore | None = None
-) -> dict[CohortKey, Flow]:
+def flows_of(frame: ReportFrame, store: Store, detections: DetectionStore) -> dict[CohortKey, Flow]:
     """The flow of each data set whose folder says what was left out or where images were taken.
 
     Of a data set that is gone the latest that is cached.
     """
-    detections = detections or DetectionStore(data)
     found: dict[CohortKey, Flow] = {}
     for run in {cohort_key(run.record): run for run in frame.runs if run.record.dataset_fingerprint}.values():
         key, subject = _subject(run)
-        folder = data or Path(run.record.dataset_path)
+        folder = detections.data or Path(run.record.dataset_path)
         tables = [path for name in (EXCLUDED, ACQUISITION) if (path := folder / name).is_file()]
         if not folder.is_dir():
             known = [one for one in store.analyses("flow") if one.subject.items() >= subject.items()]
@@ -174,11 +171,8 @@ def _subject(run: RunFrame) -> tuple[CohortKey, dict[str, object]]:
     return key, {"fingerprint": fingerprint, "mode": mode, **({"folds": folds} if folds else {})}
 
 
-def cohorts_of(
-    frame: ReportFrame, store: Store, data: Path | None = None, detections: DetectionStore | None = None
-) -> dict[CohortKey, Cohort]:
+def cohorts_of(frame: ReportFrame, store: Store, detections: DetectionStore) -> dict[CohortKey, Cohort]:
     """The data sets of ``frame``'s runs, each counted once; without those that are gone or changed."""
-    detections = detections or DetectionStore(data)
     found: dict[CohortKey, Cohort] = {}
     for run in {cohort_key(run.record): run for run in frame.runs if run.record.dataset_fingerprint}.values():
         key, subject = _subject(run)

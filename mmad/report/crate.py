@@ -11,6 +11,7 @@ from typing import Any
 from mmad.base.errors import ReportError
 from mmad.base.files import FolderFilled, folder_beside, write_atomically
 from mmad.base.formatting import clip, plural
+from mmad.base.json_values import picked
 from mmad.base.paths import file_stem
 from mmad.report.figure_renderer import FigureRenderer
 from mmad.report.methods import render_methods
@@ -103,14 +104,7 @@ def _run(section: RunSection) -> Mapping[str, Any]:
         "key": record.key,
         "status": record.status,
         "asked_by": [
-            {
-                "ablation": member.record.ablation,
-                "setting": member.record.setting,
-                "arm": member.record.arm,
-                "seed": member.record.seed,
-                "evaluation": dict(member.record.evaluation),
-            }
-            for member in section.members
+            picked(member.record, "ablation", "setting", "arm", "seed", "evaluation") for member in section.members
         ],
         "setup": dict(record.setup),
         "protocol": dict(record.protocol),
@@ -118,17 +112,9 @@ def _run(section: RunSection) -> Mapping[str, Any]:
         "dataset": {"name": record.dataset_name, "sha256": record.dataset_fingerprint},
         "epochs": record.epochs_done,
         "trained_with": [
-            {
-                "python": one.python,
-                "versions": dict(one.versions),
-                "device": one.device,
-                "threads": one.threads,
-                "commit": one.git_commit,
-                "from_epoch": one.from_epoch,
-            }
+            picked(one, "python", "versions", "device", "threads")
+            | {"commit": one.git_commit, "from_epoch": one.from_epoch}
             for one in run.environments
         ],
-        "checkpoints": [
-            {"kind": one.kind, "epoch": one.epoch, "sha256": one.sha256, "size": one.size} for one in run.checkpoints
-        ],
+        "checkpoints": [picked(one, "kind", "epoch", "sha256", "size") for one in run.checkpoints],
     }

@@ -101,8 +101,7 @@ def draw_page(figure: ReportFigure) -> tuple[str, ...]:
     Identifiers begin with the figure's name.
     """
     if not isinstance(figure, CurveFigure):
-        draw_one = _forest_svg if isinstance(figure, ForestFigure) else _entries_svg
-        return tuple(draw_one(figure, kind, width) for kind, width in (("wide", WIDE), ("narrow", NARROW)))  # type: ignore[arg-type]
+        return tuple(_whole_svg(figure, kind, width) for kind, width in (("wide", WIDE), ("narrow", NARROW)))
     panels = (*figure.panels, *figure.log_panels)
     with _quiet():
         drawn, places = _curves(panels, _CELL, min(_COLUMNS, len(panels)))
@@ -489,16 +488,6 @@ class _Legends:
         self._write("patients", y, whole(row.patients), _MUTED, fontsize=7)
 
 
-def _forest_svg(figure: ForestFigure, kind: str, width: float) -> str:
-    with _quiet():
-        drawn = _forest(figure, width / _MM, "none")
-        parsed = _parsed(drawn)
-    place = (0.0, 0.0, drawn.get_figwidth() * _POINTS, drawn.get_figheight() * _POINTS)
-    rows = sum(len(one.rows) for one in figure.groups)
-    label = f"Forest plot: the difference in test AP of {plural(rows, 'setting')}"
-    return _svg(parsed, 0, place, f"{figure.name}-{kind}", label, describe_forest(figure), css=kind)
-
-
 # The entries of a log.
 
 #: The colour and shape of a mark, by its place in the legend.
@@ -557,26 +546,11 @@ def _entries(figure: EntriesFigure, width: float, paper: str) -> Figure:
     return drawn
 
 
-def _entries_svg(figure: EntriesFigure, kind: str, width: float) -> str:
-    with _quiet():
-        drawn = _entries(figure, width / _MM, "none")
-        parsed = _parsed(drawn)
-    place = (0.0, 0.0, drawn.get_figwidth() * _POINTS, drawn.get_figheight() * _POINTS)
-    return _svg(parsed, 0, place, f"{figure.name}-{kind}", figure.title, describe_entries(figure), css=kind)
-
-
 # matplotlib's SVG as elements of a page: classes for colours, short paths, identifiers of its own.
 
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
-_KEPT = {
-    "stroke-width": "stroke-width",
-    "stroke-dasharray": "stroke-dasharray",
-    "stroke-opacity": "stroke-opacity",
-    "fill-opacity": "fill-opacity",
-    "opacity": "opacity",
-    "font-weight": "font-weight",
-}
+_KEPT = ("stroke-width", "stroke-dasharray", "stroke-opacity", "fill-opacity", "opacity", "font-weight")
 #: The size of an SVG's letters in figures.css.
 _FONT = "7.5px"
 #: Of most texts of a figure: the role of their colour, which figures.css gives to texts without one, and their anchor.
@@ -598,6 +572,20 @@ def _parsed(figure: Figure) -> _Drawing:
     root = ET.fromstring(_saved(figure, "svg"))
     panels = {name: g for g in root.iter(f"{_NAMESPACE}g") if (name := g.get("id", "")).startswith("panel-")}
     return _Drawing(panels, {p.get("id", ""): p for d in root.iter(f"{_NAMESPACE}defs") for p in d})
+
+
+def _whole_svg(figure: ForestFigure | EntriesFigure, kind: str, width: float) -> str:
+    """A figure that is one pair of axes."""
+    with _quiet():
+        if isinstance(figure, ForestFigure):
+            rows = sum(len(one.rows) for one in figure.groups)
+            label = f"Forest plot: the difference in test AP of {plural(rows, 'setting')}"
+            drawn, described = _forest(figure, width / _MM, "none"), describe_forest(figure)
+        else:
+            drawn, label, described = _entries(figure, width / _MM, "none"), figure.title, describe_entries(figure)
+        parsed = _parsed(drawn)
+    place = (0.0, 0.0, drawn.get_figwidth() * _POINTS, drawn.get_figheight() * _POINTS)
+    return _svg(parsed, 0, place, f"{figure.name}-{kind}", label, described, css=kind)
 
 
 def _panel_svg(
@@ -716,7 +704,7 @@ def _attributes(element: ET.Element, scale: int = 1) -> dict[str, str]:
             found |= {"font-weight": "700"} if "bold" in value or "700" in value else {}
         elif name in _KEPT and value not in ("1", "start", "normal", "400"):
             short = value if "opacity" in name else _NUMBER.sub(lambda m: _short(scale * float(m[0])), value)
-            found[_KEPT[name]] = short.replace(",", " ")
+            found[name] = short.replace(",", " ")
     if text and "fill" not in style:
         classes.append("f-black")
     if text and (anchor := style.get("text-anchor", "start")) != _ANCHOR:

@@ -544,7 +544,10 @@ def statistics_panels(ablation: AblationFrame, setting: str, statistics: Statist
         (precision, _precision),
         (reliability, _reliability),
         (thresholds, _thresholds),
-        *((_missing_panel(mechanism), partial(_missing, mechanism)) for mechanism in _MISSING),
+        *(
+            (Panel(title, (), "Share that is missing", "AP lost", across="share"), partial(_missing, mechanism))
+            for mechanism, title in _MISSING.items()
+        ),
     )
     panels = []
     for panel, line in asked:
@@ -613,10 +616,6 @@ _MISSING = {
     "columns": "Columns missing",
     "records": "Records missing",
 }
-
-
-def _missing_panel(mechanism: str) -> Panel:
-    return Panel(_MISSING[mechanism], (), "Share that is missing", "AP lost", across="share")
 
 
 def _missing(mechanism: str, stats: RunStatistics) -> _Points:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmad.analysis.comparison import (
     ESTIMAND,
@@ -64,12 +64,11 @@ def reference(name: str) -> str:
 # The section.
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """One sentence, and what it cites."""
+class Cited(NamedTuple):
+    """A sentence with what it cites."""
 
     text: str
-    cites: tuple[str, ...] = ()
+    cites: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ class Methods:
     checklist: ReportTable
 
 
+Sentence = str | Cited
 Facts = Mapping[str, Sequence[Sentence]]
 #: Paragraphs, and the facts in each; facts that stand in none of them answer the checklists alone.
 _PARAGRAPHS = (
@@ -110,8 +110,8 @@ def methods_of(section: AblationSection, model: ReportModel) -> Methods:
     numbers: dict[str, int] = {}
 
     def cited(sentence: Sentence) -> str:
-        if not sentence.cites:
-            return sentence.text
+        if isinstance(sentence, str) or not sentence.cites:
+            return _plain(sentence)
         marks = ", ".join(str(numbers.setdefault(name, len(numbers) + 1)) for name in sentence.cites)
         return f"{sentence.text.removesuffix('.')} [{marks}]."
 
@@ -123,7 +123,7 @@ def methods_of(section: AblationSection, model: ReportModel) -> Methods:
     for checklist in _literature()["checklists"]:
         number = numbers.setdefault(checklist["reference"], len(numbers) + 1)
         for item in checklist["items"]:
-            known = " ".join(sentence.text for name in item["facts"] for sentence in facts.get(name, ()))
+            known = " ".join(_plain(sentence) for name in item["facts"] for sentence in facts.get(name, ()))
             if len(known) > _LONG:
                 known = f"Above: {', '.join(dict.fromkeys(_HOMES[name] for name in item['facts'] if name in _HOMES))}."
             add = _AUTHOR if not known else _REST if item["rest"] else ""
@@ -153,6 +153,10 @@ def methods_of(section: AblationSection, model: ReportModel) -> Methods:
     )
     written = tuple(paragraph for paragraph in paragraphs if paragraph[1])
     return Methods(section.title, written, tuple(map(reference, numbers)), table)
+
+
+def _plain(sentence: Sentence) -> str:
+    return sentence if isinstance(sentence, str) else sentence.text
 
 
 def render_methods(model: ReportModel) -> str:
@@ -218,7 +222,7 @@ _POLICIES = {
 _SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
-def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Sentence]]:
+def _data(section: AblationSection, model: ReportModel) -> Facts:
     found: dict[str, list[Sentence]] = {name: [] for name in ("data", "acquired", "flow", "samples", "sizes", "split")}
     records = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
     for key, record in records.items():
@@ -229,15 +233,15 @@ def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Senten
         if record.dataset_name.startswith("REFLACX ("):
             cites = ("bigolin2022reflacx", "johnson2019mimiccxrjpg", "johnson2023mimiciv", "johnson2023mimicived")
         name = clip(record.dataset_name, 120)
-        found["data"].append(Sentence(f"Data set: {name} (fingerprint {print_}{licence}).", cites))
+        found["data"].append(Cited(f"Data set: {name} (fingerprint {print_}{licence}).", cites))
         if record.dataset_name.startswith("phantom ("):
-            found["data"].append(Sentence("Its images are synthetic: they show no patient."))
+            found["data"].append("Its images are synthetic: they show no patient.")
         if (flow := model.flows.get(key)) is not None:
             found["acquired"] += _acquired(flow, name)
             found["flow"] += _flow(flow, name)
-        found["samples"].append(Sentence(_SAMPLES.get(key[1], f"Samples: {key[1]}.")))
+        found["samples"].append(_SAMPLES.get(key[1], f"Samples: {key[1]}."))
         if cohort is None:
-            found["sizes"].append(Sentence(f"The counts of {name} are not known: its folder is gone or changed."))
+            found["sizes"].append(f"The counts of {name} are not known: its folder is gone or changed.")
             continue
         counts = "; ".join(
             f"{_SPLIT_WORDS.get(one.split, one.split)} {plural(one.samples, 'sample')} of "
@@ -251,15 +255,15 @@ def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Senten
         )
         heads = " / ".join(_SPLIT_WORDS.get(one.split, one.split) for one in cohort.splits)
         found["sizes"] += [
-            Sentence(f"Sizes: {counts}."),
-            Sentence(f"Patients with each finding ({heads}): {findings}."),
+            f"Sizes: {counts}.",
+            f"Patients with each finding ({heads}): {findings}.",
         ]
         policy = _POLICIES.get(cohort.policy or "", "How the splits were made is not recorded.")
-        found["split"].append(Sentence(policy))
+        found["split"].append(policy)
     return {name: list(dict.fromkeys(sentences)) for name, sentences in found.items()}
 
 
-def _flow(flow: Flow, name: str) -> list[Sentence]:
+def _flow(flow: Flow, name: str) -> Sequence[Sentence]:
     """What the source has, what was left out and why, and what stays."""
     kinds = (("patient", "patients"), ("image", "images"), ("reading", "readings"), ("box", "boxes"))
     reasons = []
@@ -272,10 +276,10 @@ def _flow(flow: Flow, name: str) -> list[Sentence]:
     source = f" of {plural(patients, 'patient')}" if patients is not None else ""
     begun = "" if images is None else f"The source of {name} has {plural(images, 'image')}{source}. "
     kept = f"{plural(flow.images, 'image')} of {plural(flow.patients, 'patient')} stay"
-    return [Sentence(f"{begun}Left out were {'; '.join(reasons)}; {kept}.")]
+    return [f"{begun}Left out were {'; '.join(reasons)}; {kept}."]
 
 
-def _acquired(flow: Flow, name: str) -> list[Sentence]:
+def _acquired(flow: Flow, name: str) -> Sequence[Sentence]:
     """Where and when the images of all splits were taken."""
     taken = [of for _, of in flow.acquired]
     sites, scanners = (
@@ -285,9 +289,9 @@ def _acquired(flow: Flow, name: str) -> list[Sentence]:
     words = [f"from {min(years)} to {max(years)}"] if years else []
     words += [f"at {plural(len(sites), 'site')}"] if sites else []
     words += [f"with {plural(len(scanners), 'kind')} of scanner"] if scanners else []
-    found = [Sentence(f"Images of {name} were taken {', '.join(words)}, as far as is known.")] if words else []
+    found = [f"Images of {name} were taken {', '.join(words)}, as far as is known."] if words else []
     if shifted := sum(of.shifted for of in taken):
-        found.append(Sentence(f"The source shifts the dates of {plural(shifted, 'image')}; their years are not known."))
+        found.append(f"The source shifts the dates of {plural(shifted, 'image')}; their years are not known.")
     return found
 
 
@@ -302,24 +306,22 @@ def _of_arm(section: AblationSection, setups: Sequence[ModelSetup], arm: str) ->
     return [s for s, m in zip(setups, section.frame.members, strict=True) if m.record.arm == arm]
 
 
-def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
+def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[ModelSetup]) -> Facts:
     size = _of(setups, "image_size")
     found = {
         "preprocessing": [
-            Sentence(
-                f"Images were resized bilinearly to a square of {size} pixels, without keeping their proportions."
-            ),
-            Sentence("Grey values were repeated over three channels and normalised by ImageNet's mean and deviation."),
+            f"Images were resized bilinearly to a square of {size} pixels, without keeping their proportions.",
+            "Grey values were repeated over three channels and normalised by ImageNet's mean and deviation.",
         ]
     }
     found["preprocessing"] += [
-        Sentence(f"{clip(arm, 60)}: the mean image of the training split stood for every image.")
+        f"{clip(arm, 60)}: the mean image of the training split stood for every image."
         for arm in section.frame.arms
         if any(s.image_input == "training_mean" for s in _of_arm(section, setups, arm))
     ]
     clinical = [setup for setup in setups if setup.use_clinical]
     if not clinical:
-        none = [Sentence("No clinical values were read.")]
+        none = ["No clinical values were read."]
         return {**found, "predictors": none}
     keys = dict.fromkeys(cohort_key(member.run.record) for member in section.frame.members)
     cohorts = [model.cohorts[key] for key in keys if key in model.cohorts]
@@ -343,24 +345,24 @@ def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[Model
     flags = any(setup.clinical_missing_indicators for setup in clinical)
     also = "; an indicator says that it was missing" if flags else ""
     records = [
-        Sentence(f"{clip(arm, 60)}: {_RECORDS[word]}")
+        f"{clip(arm, 60)}: {_RECORDS[word]}"
         for arm in section.frame.arms
         for word in dict.fromkeys(s.clinical_records for s in _of_arm(section, setups, arm) if s.use_clinical)
         if word != "true"
     ]
     found["predictors"] = [
         *records,
-        Sentence(f"Clinical values: {'; '.join(words)}."),
-        Sentence(f"Numbers were {scale}; a category was embedded."),
+        f"Clinical values: {'; '.join(words)}.",
+        f"Numbers were {scale}; a category was embedded.",
     ]
     encoders = {setup.clinical_encoder_name for setup in clinical}
     found["missing"] = []
     if encoders != {"tokens"}:
         found["missing"].append(
-            Sentence(f"A missing number took the mean of the training split{also}; a missing category was {category}.")
+            f"A missing number took the mean of the training split{also}; a missing category was {category}."
         )
     if "tokens" in encoders:
-        found["missing"].append(Sentence("Where columns were tokens, a missing value had a learned token of its own."))
+        found["missing"].append("Where columns were tokens, a missing value had a learned token of its own.")
     return found
 
 
@@ -405,7 +407,7 @@ def _modules(section: AblationSection) -> Iterator[str]:
             yield f"Module {clip(module['name'], 60)}: SHA-256 {module['sha256']}{imports}."
 
 
-def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
+def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> Facts:
     arms: list[Sentence] = []
     for arm in section.frame.arms:
         ours = _of_arm(section, setups, arm)
@@ -430,7 +432,7 @@ def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
             some = "" if len(clinical) == len(ours) else " in some settings"
             text += f", with clinical values fused {_said(words for words, _ in fused)}{some}"
             cites += [cite for _, more in fused for cite in more]
-        arms.append(Sentence(f"{text}.", tuple(dict.fromkeys(cites))))
+        arms.append(Cited(f"{text}.", tuple(dict.fromkeys(cites))))
     counts = {
         arm: {
             total for m in section.frame.members if m.record.arm == arm and (total := m.run.count("model")) is not None
@@ -441,18 +443,18 @@ def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
         f"{clip(arm, 60)} {min(of):,}" + (f" to {max(of):,}" if len(of) > 1 else "") for arm, of in counts.items() if of
     ]
     if sizes:
-        arms.append(Sentence(f"Parameters: {'; '.join(sizes)}."))
-    arms.append(Sentence("Parts of the detectors are torchvision's.", ("torchvision2016",)))
+        arms.append(f"Parameters: {'; '.join(sizes)}.")
+    arms.append(Cited("Parts of the detectors are torchvision's.", ("torchvision2016",)))
     starts = dict.fromkeys(
         "random weights" if not s.pretrained or weights == "none" else f"pretrained weights ({clip(weights, 80)})"
         for s, m in zip(setups, section.frame.members, strict=True)
         for weights in [str(m.run.record.protocol.get("weights", "imagenet"))]
     )
-    arms += [Sentence(text) for text in dict.fromkeys(_modules(section))]
-    return {"architecture": arms, "weights": [Sentence(f"The image network started from {' or '.join(starts)}.")]}
+    arms += dict.fromkeys(_modules(section))
+    return {"architecture": arms, "weights": [f"The image network started from {' or '.join(starts)}."]}
 
 
-def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
+def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> Facts:
     members = section.frame.members
     epochs = _said(member.run.epochs_asked for member in members)
     optimisers = [
@@ -464,61 +466,53 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
         for s in setups
     ]
     training = [
-        Sentence(
+        (
             f"Each run was trained for up to {epochs} epochs by {_said(optimisers)}, learning rate "
             f"{_of(setups, 'lr')}, "
             f"weight decay {_of(setups, 'weight_decay')}, {_of(setups, 'batch_size')} images a batch."
         ),
-        Sentence(f"Learning-rate schedule: {_said(map(_schedule, setups))}."),
-        Sentence(f"Training images were flipped left to right with a chance of {_of(setups, 'horizontal_flip')}."),
+        f"Learning-rate schedule: {_said(map(_schedule, setups))}.",
+        f"Training images were flipped left to right with a chance of {_of(setups, 'horizontal_flip')}.",
     ]
     if trials := trials_of(section.frame.record):
         training.append(
-            Sentence(
-                f"In each setting the setup of each arm was the one with the highest validation AP of {trials} trials, "
-                "over the same space for all arms; it was then trained with other seeds than they had."
-            )
+            f"In each setting the setup of each arm was the one with the highest validation AP of {trials} trials, "
+            "over the same space for all arms; it was then trained with other seeds than they had."
         )
     steps = [member.run.record.protocol.get("steps_per_epoch") for member in members]
     if any(steps):
-        training.append(Sentence(f"A trial: no pass took more batches than {_said(s or 'all' for s in steps)}."))
+        training.append(f"A trial: no pass took more batches than {_said(s or 'all' for s in steps)}.")
     if any(s.gpus_per_run > 1 for s in setups):
         norm = "of the whole batch" if all(s.sync_batch_norm for s in setups) else "of each GPU's share"
         if len({s.sync_batch_norm for s in setups}) > 1:
             norm = "of each GPU's share or, with sync_batch_norm, of the whole batch"
-        training.append(
-            Sentence(f"GPUs over which a batch is spread: {_of(setups, 'gpus_per_run')}; BatchNorm {norm}.")
-        )
-    if any(s.gradient_accumulation > 1 for s in setups):
-        training.append(Sentence(f"Batches a step: {_of(setups, 'gradient_accumulation')}."))
-    if any(s.gradient_clip_norm for s in setups):
-        training.append(Sentence(f"Gradients were clipped to a norm of {_of(setups, 'gradient_clip_norm')}."))
-    if any(s.learned_loss_weights for s in setups):
-        training.append(
-            Sentence(f"Weights of the loss components were learned: {_of(setups, 'learned_loss_weights')}.")
-        )
-    if any(s.loss_weights for s in setups):
-        training.append(Sentence(f"Loss components were weighted: {_of(setups, 'loss_weights')}."))
-    if any(s.mixed_precision for s in setups):
-        training.append(Sentence(f"Half precision where it is safe: {_of(setups, 'mixed_precision')}."))
-    if any(s.bf16 for s in setups):
-        training.append(Sentence(f"bfloat16 where it is safe: {_of(setups, 'bf16')}."))
-    if any(s.ema_decay for s in setups):
-        training.append(Sentence(f"Evaluated were moving averages of the weights, decay {_of(setups, 'ema_decay')}."))
+        training.append(f"GPUs over which a batch is spread: {_of(setups, 'gpus_per_run')}; BatchNorm {norm}.")
+    said = (
+        ("gradient_accumulation", 1, "Batches a step: {}."),
+        ("gradient_clip_norm", 0, "Gradients were clipped to a norm of {}."),
+        ("learned_loss_weights", 0, "Weights of the loss components were learned: {}."),
+        ("loss_weights", {}, "Loss components were weighted: {}."),
+        ("mixed_precision", 0, "Half precision where it is safe: {}."),
+        ("bf16", 0, "bfloat16 where it is safe: {}."),
+        ("ema_decay", 0, "Evaluated were moving averages of the weights, decay {}."),
+        *(
+            (f"augment_{name}", 0, f"Augmentation by {name}: up to {{}}.")
+            for name in ("scale", "shift", "rotation", "contrast")
+        ),
+        ("clinical_dropout", 0, "Clinical values were left out with a chance of {}."),
+    )
     training += [
-        Sentence(f"Augmentation by {name}: up to {_of(setups, f'augment_{name}')}.")
-        for name in ("scale", "shift", "rotation", "contrast")
-        if any(getattr(s, f"augment_{name}") for s in setups)
+        words.format(_of(setups, field))
+        for field, idle, words in said
+        if any(getattr(s, field) not in (None, idle) for s in setups)
     ]
-    if any(s.clinical_dropout for s in setups):
-        training.append(Sentence(f"Clinical values were left out with a chance of {_of(setups, 'clinical_dropout')}."))
     tills = {s.gt_in_train_till for s in setups}
     differences = [
-        Sentence(
+        (
             "Annotated boxes joined the proposals in training"
             + ("." if tills == {999} else f" up to epoch {_said(sorted(tills))} (0 never, 999 always).")
         ),
-        Sentence("Images were flipped in training alone, and dropout and augmentation were off in evaluation."),
+        "Images were flipped in training alone, and dropout and augmentation were off in evaluation.",
     ]
     seeds = sorted({member.record.seed for member in members})
     listed = ", ".join(map(str, seeds[:20])) + (", …" if len(seeds) > 20 else "")
@@ -527,9 +521,9 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
     return {
         "training": training,
         "differences": differences,
-        "seeds": [Sentence(f"Arms were trained with {plural(len(seeds), 'seed')} ({listed}).{ended}")],
-        "ensembling": [Sentence("No ensemble: every network is evaluated alone.")],
-        "imbalance": [Sentence("Neither sampling nor loss weighs findings by their frequency.")],
+        "seeds": [f"Arms were trained with {plural(len(seeds), 'seed')} ({listed}).{ended}"],
+        "ensembling": ["No ensemble: every network is evaluated alone."],
+        "imbalance": ["Neither sampling nor loss weighs findings by their frequency."],
     }
 
 
@@ -559,7 +553,7 @@ _PROPOSALS = {
 _KINDS = {"best_ap": "highest validation AP", "best_ar": "highest validation AR", "final": "last epoch"}
 
 
-def _evaluation(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
+def _evaluation(section: AblationSection, setups: Sequence[ModelSetup]) -> Facts:
     members = section.frame.members
     kinds = [table.kind for table in section.comparisons] or ["best_ap"]
     chosen = _said(_KINDS.get(kind, kind) for kind in kinds)
@@ -569,46 +563,38 @@ def _evaluation(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[
     most = _said(p.max_detections for p in protocols)
     return {
         "selection": [
-            Sentence(f"Of each run the checkpoint of the {chosen} was compared (validation by {overlap})."),
-            *(Sentence(_PROPOSALS[name]) for name in dict.fromkeys(p.proposals for p in protocols)),
+            f"Of each run the checkpoint of the {chosen} was compared (validation by {overlap}).",
+            *(_PROPOSALS[name] for name in dict.fromkeys(p.proposals for p in protocols)),
         ],
         "metrics": [
-            Sentence(
+            Cited(
                 f"Figures are AP and AR, means over the findings, by boxes; a hit has {hits}, and the {most} best "
                 f"detections of an image and finding with a score of at least {_of(setups, 'box_score_thresh')} count.",
                 ("lin2014coco",),
             )
         ],
         "matching": [
-            Sentence(
-                "Detections take boxes in the order of their scores, each the free box that it overlaps most; "
-                "a second hit on one box is a false alarm, and AP reads the precision at 101 recalls."
-            )
+            "Detections take boxes in the order of their scores, each the free box that it overlaps most; "
+            "a second hit on one box is a false alarm, and AP reads the precision at 101 recalls."
         ],
-        "testing": [Sentence("Testing was internal: the test split is of the same data set.")],
+        "testing": ["Testing was internal: the test split is of the same data set."],
         "working": [
-            Sentence(
-                "Sensitivity is given at "
-                f"{', '.join(f'{rate:g}' for rate in FROC_RATES)} false positives an image (FROC), and by score."
-            )
+            "Sensitivity is given at "
+            f"{', '.join(f'{rate:g}' for rate in FROC_RATES)} false positives an image (FROC), and by score."
         ],
         "failures": [
-            Sentence(
-                "The report has, of each run, a confusion matrix and counts by score, and pictures of the studies on "
-                "which the arms differ most where the licence allows it."
-            )
+            "The report has, of each run, a confusion matrix and counts by score, and pictures of the studies on "
+            "which the arms differ most where the licence allows it."
         ],
-        "outputs": [Sentence("The detections of the compared checkpoints are kept with each run as files.")],
+        "outputs": ["The detections of the compared checkpoints are kept with each run as files."],
         "protocol": [
-            Sentence(
-                f"The ablation file {clip(section.frame.record.name, 80)} is in the database in full, and with each of "
-                f"{plural(len({m.run.key for m in members}), 'run')} every field of its setup."
-            )
+            f"The ablation file {clip(section.frame.record.name, 80)} is in the database in full, and with each of "
+            f"{plural(len({m.run.key for m in members}), 'run')} every field of its setup."
         ],
     }
 
 
-def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[Sentence]]:
+def _statistics(section: AblationSection, model: ReportModel) -> Facts:
     rows = [row for table in section.comparisons for row in table.rows if row.pairs]
     if not rows:
         return {}
@@ -617,11 +603,11 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
     single = [row for row in rows if len(row.pairs) == 1 and not row.folds]
     registration = rows[0].registration
     registered = NOTHING_REGISTERED if registration is None else registration_words(registration)
-    found = [Sentence(ESTIMAND_OF_FOLDS if folded else ESTIMAND), Sentence(registered)]
+    found: list[Sentence] = [ESTIMAND_OF_FOLDS if folded else ESTIMAND, registered]
     intervals = f"Intervals ({level_words(LEVEL)}) and p hold for"
     if folded:
         found.append(
-            Sentence(
+            Cited(
                 "Seeds are averaged within each fold. The variance of the mean over K folds is (1/K + n_test/n_train) "
                 "times that between the folds, with K − 1 degrees of freedom; no estimate of it is unbiased, for folds "
                 f"share training patients. {intervals} {plural(len(folded), 'pair')} together (Bonferroni).",
@@ -630,7 +616,7 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
         )
     if several:
         found += [
-            Sentence(
+            Cited(
                 "The standard error of a difference takes seeds for readers: the mean square of arm by seed (the "
                 "larger of the pair's own and the one pooled over the ablation), and covariances over patients by the "
                 "delete-one-patient jackknife; degrees of freedom are Hillis's at that mean square times 1 + 8/df.",
@@ -639,20 +625,18 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
         ]
         if len(several) > 1:
             found.append(
-                Sentence(
-                    f"{intervals} {plural(len(several), 'pair')} of several seeds together, by the largest |t| of "
-                    f"{DRAWS:,} draws from their joint distribution."
-                )
+                f"{intervals} {plural(len(several), 'pair')} of several seeds together, by the largest |t| of "
+                f"{DRAWS:,} draws from their joint distribution."
             )
     if {("none", "true"), ("permuted", "true")} <= {row.records for row in (*several, *folded)}:
         within = "folds" if folded else "seeds"
         found += [
-            Sentence(
+            (
                 "Clinical data are said to help where an arm is ahead of the arms without them and of the mean over "
                 f"at least {LEAST_PERMUTATIONS} permutations of the records, each at 5 % (intersection-union); these "
                 f"are averaged within {within}, and what they differ by among themselves is part of the variance."
             ),
-            Sentence(
+            (
                 "Beside that stands cheap late fusion: scores of the image-only arm, corrected by a logistic "
                 "regression of the clinical values, fitted on the training and the validation split"
                 f"{' of each fold' if folded else ''} (scikit-learn)."
@@ -660,33 +644,29 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
         ]
     if single:
         found.append(
-            Sentence(
-                f"For {plural(len(single), 'pair')} of one seed, intervals and p are a bootstrap-t over the patients "
-                f"({RESAMPLES:,} resamples, the largest |t| of all such pairs): they speak of these networks, not of "
-                "the arms."
-            )
+            f"For {plural(len(single), 'pair')} of one seed, intervals and p are a bootstrap-t over the patients "
+            f"({RESAMPLES:,} resamples, the largest |t| of all such pairs): they speak of these networks, not of "
+            "the arms."
         )
     few = f"; two seeds of one pair alone settle nothing, and up to {FEW_SEEDS} seeds are called few"
     decided = "A difference is called higher or lower where its interval leaves 0 out, else not settled"
-    found.append(Sentence(f"{decided}{few if several or single else ''}."))
+    found.append(f"{decided}{few if several or single else ''}.")
     if folded:
-        found.append(Sentence(f"Pairs of arms that were compared: {len(rows)}."))
+        found.append(f"Pairs of arms that were compared: {len(rows)}.")
     else:
         found += _of_one_split(len(rows))
     return {
         "statistics": found,
         "robustness": [
-            Sentence(
-                "Each difference is also given by the best-AP, best-AR and final checkpoints, and a sign that depends "
-                f"on the choice is named. Settings: {len(section.frame.settings)}."
-            )
+            "Each difference is also given by the best-AP, best-AR and final checkpoints, and a sign that depends "
+            f"on the choice is named. Settings: {len(section.frame.settings)}."
         ],
-        "results": [Sentence(headline) for headline in section.headlines],
+        "results": list(section.headlines),
         "readers": _readers(section, model, rows),
     }
 
 
-def _readers(section: AblationSection, model: ReportModel, rows: Sequence[Comparison]) -> list[Sentence]:
+def _readers(section: AblationSection, model: ReportModel, rows: Sequence[Comparison]) -> Sequence[Sentence]:
     """What was asked of the readers of the test split: each pair under each, and readers against each other."""
     known = (replace(row, statistics=model.statistics.pair(row)) for row in rows)
     found = [
@@ -698,7 +678,7 @@ def _readers(section: AblationSection, model: ReportModel, rows: Sequence[Compar
     stats = (model.statistics.run(member) for member in section.frame.members)
     ceilings = (one for run in stats if run is not None and run.readers is not None for one in run.readers.figures)
     found += [_ceiling(one) for one in ceilings if (one.who, one.reference) == (OTHERS, ANY_READER)]
-    return [Sentence(words) for words in dict.fromkeys(found)]
+    return list(dict.fromkeys(found))
 
 
 def _ceiling(found: ReaderFigures) -> str:
@@ -713,22 +693,22 @@ def _ceiling(found: ReaderFigures) -> str:
     )
 
 
-def _of_one_split(pairs: int) -> list[Sentence]:
+def _of_one_split(pairs: int) -> Sequence[Sentence]:
     """What stands beside the differences of one test split."""
     return [
-        Sentence(
+        (
             "Intervals of one arm come from leaving out each patient (jackknife), on the logit scale between 0.1 and "
             f"0.9 and as exact binomial ones beyond; fewer than {LEAST_PATIENTS} patients give none."
         ),
-        Sentence(
+        (
             "Beside them stands a permutation test that swaps the arms' detections within patients "
             f"({RESAMPLES:,} permutations)."
         ),
-        Sentence(f"Pairs of arms that were compared: {pairs}."),
+        f"Pairs of arms that were compared: {pairs}.",
     ]
 
 
-def _software(section: AblationSection) -> dict[str, list[Sentence]]:
+def _software(section: AblationSection) -> Facts:
     places = [place for member in section.frame.members for place in member.run.environments]
     if not places:
         return {}
@@ -740,6 +720,6 @@ def _software(section: AblationSection) -> dict[str, list[Sentence]]:
         for place in places
         if place.git_commit
     )
-    code = [Sentence(f"Code: commit {' and '.join(commits)}.")] if commits else []
+    code = [f"Code: commit {' and '.join(commits)}."] if commits else []
     device = _said(place.device for place in places)
-    return {"software": [Sentence(f"{software}, on {device}."), *code], "code": code}
+    return {"software": [f"{software}, on {device}.", *code], "code": code}

@@ -16,8 +16,8 @@ from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.formatting import level_words
 from mmad.base.records import KIND_WORDS, CheckpointKind, Split
 from mmad.evaluation.resampling import LEVEL, Interval
-from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
+from mmad.experiment_log.shipped import entry
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
 from mmad.report.table_model import FRACTION, Column, ReportTable, Row, Shown, Value
 from mmad.report.tables import bounded, bounded_columns

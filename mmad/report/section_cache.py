@@ -128,8 +128,8 @@ class ModelMaker:
                 helped=helped,
                 by=options.by,
             )
-            cohorts = cohorts_of(frame, self.store, detections=self._data_sets)
-            flows = flows_of(frame, self.store, options.data, self._data_sets)
+            cohorts = cohorts_of(frame, self.store, self._data_sets)
+            flows = flows_of(frame, self.store, self._data_sets)
             pictures = pictures_of(
                 frame,
                 self.store,

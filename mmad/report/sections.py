@@ -33,15 +33,7 @@ from mmad.store.measurements import LogRecord
 from mmad.store.notes import Notes
 
 #: The statuses of a run, in the order of a summary.
-STATUSES: tuple[Status, ...] = (
-    "finished",
-    "running",
-    "claimed",
-    "queued",
-    "interrupted",
-    "stopped",
-    "failed",
-)
+STATUSES: tuple[Status, ...] = ("finished", "running", "claimed", "queued", "interrupted", "stopped", "failed")
 
 
 @dataclass(frozen=True)
@@ -456,7 +448,10 @@ def logbook_of(model: ReportModel, records: Sequence[LogRecord], show: bool | No
     logs, shipped = dict(library.logs), {record.name for record in records if record.sha256 == SOURCE_SHA256}
     for name in shipped:  # the shipped log's own text: its words join the facts
         words = {entry.id: entry for entry in logs.pop(name)}
-        logs[SHIPPED] = tuple(_with_words(entry, words.get(entry.id)) for entry in logs[SHIPPED])
+        logs[SHIPPED] = tuple(
+            words[one.id].model_copy(update={"inferred": one.inferred}) if one.id in words else one
+            for one in logs[SHIPPED]
+        )
         texts[SHIPPED] = texts.pop(name)
     names = {
         name: (SHIPPED if at[0] in shipped else at[0], at[1])
@@ -528,11 +523,6 @@ def _dividing_depth(sections: Sequence[tuple[str, ...]]) -> int | None:
     return depth if any(len(one) > depth + 1 for one in sections) else None
 
 
-def _with_words(entry: LogEntry, printed: LogEntry | None) -> LogEntry:
-    """A shipped entry as it was printed, with what was inferred."""
-    return entry if printed is None else printed.model_copy(update={"inferred": entry.inferred})
-
-
 def _find(library: Library, name: str) -> tuple[str, str] | None:
     try:
         found = library.find(name)
@@ -571,9 +561,7 @@ def _entry_view(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: d
         notes=tuple(note.text for note in entry.notes),
         runs=len(runs),
         others=tuple(
-            (anchors[key], _title(m, a), m.run.record.status)
-            for key, (m, a) in runs.items()
-            if anchors[key] not in shown
+            (at, _title(m, a), m.run.record.status) for key, (m, a) in runs.items() if (at := anchors[key]) not in shown
         ),
     )
 
@@ -609,15 +597,9 @@ def _printed(kind: str, result: Checkpoint, mirrors: Iterable[Mirror], anchors: 
         if outcome is not None:
             values = [getattr(outcome, name) for name in _FIGURES]
             less = [None if v is None else v - d for v, d in zip(values, documented, strict=True)]
-            measured.append(
-                MeasuredCheckpoint(
-                    anchors[member.run.key],
-                    _title(member, ablation),
-                    outcome.epoch,
-                    tuple(zip(values, less, strict=True)),
-                    _badges(member, outcome),
-                )
-            )
+            figures, badges = tuple(zip(values, less, strict=True)), _badges(member, outcome)
+            title = _title(member, ablation)
+            measured.append(MeasuredCheckpoint(anchors[member.run.key], title, outcome.epoch, figures, badges))
     return PrintedEntry(_KINDS.get(kind, clip(kind, 40)), result.epoch, documented, tuple(measured))
 
 
@@ -765,7 +747,7 @@ def layout(model: ReportModel, form: PageForm) -> tuple[tuple[PageView, ...], Li
 
 def whole(model: ReportModel) -> PageView:
     """Everything on one page."""
-    siblings = tuple((_part(a, 1, 1, a.frame.settings, a.runs, 1),) for a in model.ablations)
+    siblings = tuple((Part(a, 1, 1, tuple(a.frame.settings), a.runs, 1),) for a in model.ablations)
     parts = tuple(part for (part,) in siblings)
     return PageView("", f"Ablation report · {moment(model.created)}", True, parts, siblings)
 
@@ -787,12 +769,6 @@ def linked(
     return (*views, head), Links(overview, overview, files)
 
 
-def _part(
-    ablation: AblationSection, number: int, of: int, settings: Sequence[str], runs: Sequence[RunSection], first: int
-) -> Part:
-    return Part(ablation, number, of, tuple(settings), tuple(runs), first)
-
-
 def _parts(ablation: AblationSection, most: int) -> tuple[Part, ...]:
     """Slices of at most ``most`` runs; a setting's curves are in the slice of its first run, or in the first slice."""
     slices = [ablation.runs[n : n + most] for n in range(0, len(ablation.runs), most)] or [()]
@@ -800,13 +776,6 @@ def _parts(ablation: AblationSection, most: int) -> tuple[Part, ...]:
     for n in reversed(range(len(slices))):
         home |= {run.member.setting: n for run in slices[n]}
     return tuple(
-        _part(
-            ablation,
-            n + 1,
-            len(slices),
-            [setting for setting, place in home.items() if place == n],
-            runs,
-            n * most + 1,
-        )
+        Part(ablation, n + 1, len(slices), tuple(s for s, place in home.items() if place == n), runs, n * most + 1)
         for n, runs in enumerate(slices)
     )

@@ -1,7 +1,7 @@
 """One table: its raw values, what each column means, and which columns are shown how.
 
-A table exists once. ``mmad.report.tables`` makes them, ``mmad.report.writers.tables`` writes them as HTML, Markdown,
-LaTeX, CSV and for the terminal. A figure ``ap`` with a deviation or an interval has columns ``ap_sd``, ``ap_low`` and
+A table exists once. ``mmad.report.tables`` makes them, ``mmad.report.writers`` writes them as HTML, Markdown, LaTeX,
+CSV and for the terminal. A figure ``ap`` with a deviation or an interval has columns ``ap_sd``, ``ap_low`` and
 ``ap_high`` of its own; ``0.614 [0.512, 0.701]`` is composed where it is displayed.
 """
 

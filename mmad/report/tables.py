@@ -42,8 +42,8 @@ from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import TRIAL, TRIALS
 from mmad.config.tuning import best_of, same
 from mmad.data.acquisition import Acquired
-from mmad.data.dataset import UNIFIED
 from mmad.data.exclusions import in_source
+from mmad.data.samples import UNIFIED
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
@@ -1415,7 +1415,7 @@ def detected_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     )  # fmt: skip
     said = "An image has the score of its best detection, a patient that of the best image."
     note = f"{_at_score(found)}{said} {_INTERVALS}"
-    return ReportTable.of("told-apart", "Images and patients told apart", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("told-apart", "Images and patients classified", columns, rows, shown=shown, note=note, **more)
 
 
 def boxes_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:

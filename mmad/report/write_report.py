@@ -30,8 +30,9 @@ from mmad.report.table_model import ReportTable
 from mmad.report.tables import all_tables
 from mmad.report.watch import live
 from mmad.report.writers.html import RunProgress, Section, assemble, table_page
+from mmad.report.writers.latex import as_latex
 from mmad.report.writers.markdown import render_markdown
-from mmad.report.writers.tables import as_csv, as_latex, write_tables
+from mmad.report.writers.tables import as_csv, write_tables
 from mmad.store.store import Store
 
 #: A report of more runs than this is written as linked pages by default.

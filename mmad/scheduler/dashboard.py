@@ -25,6 +25,7 @@ from rich.text import Text
 
 from mmad.base.clock import now, seconds
 from mmad.base.formatting import duration, size
+from mmad.base.json_values import picked
 from mmad.base.terminal import SafeConsole, TerminalColumn, fitted_table, unguarded
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse
 from mmad.scheduler.progress import RANK, bar, counted, number
@@ -77,7 +78,7 @@ def draw(snapshot: Snapshot, width: int, height: int | None = None, *, plain: bo
     """
     queue = snapshot.queue
     parts: list[RenderableType] = [_line(_headline(snapshot, width, plain), "bold")]
-    foot = [_line(_gpu_line(gpu)) for gpu in snapshot.machine.gpus]
+    foot = [_line(f"GPU {gpu.index} {gpu.name}: {_gpu_use(gpu)} of {size(gpu.total)}") for gpu in snapshot.machine.gpus]
     room = 10_000 if height is None else max(3, height - len(foot) - 1)
     alarming = min(len(queue.failed), 5, room // 4) if room >= _LOW else 0
     coming = min(len(queue.waiting), 3) if room >= _LOW else 0
@@ -244,10 +245,6 @@ def _section(title: str, total: int, lines: list[str], style: str) -> list[Rende
     return [*parts, _line(f"  … and {rest:,} more", "dim")] if rest else parts
 
 
-def _gpu_line(gpu: GpuUse) -> str:
-    return f"GPU {gpu.index} {gpu.name}: {_gpu_use(gpu)} of {size(gpu.total)}"
-
-
 def _gpu_use(gpu: GpuUse) -> str:
     return (f"{gpu.percent:.0f} %, " if gpu.percent is not None else "") + size(gpu.used)
 
@@ -298,9 +295,7 @@ def snapshot_json(snapshot: Snapshot, ablation: str | None = None) -> dict[str, 
         "moment": snapshot.moment.isoformat(),
         "ablation": ablation,
         "counts": dict(queue.counts),
-        "runs": queue.runs,
-        "over": queue.over,
-        "places": queue.places,
+        **picked(queue, "runs", "over", "places"),
         "seconds_left": queue.seconds_left(snapshot.moment),
         "running": running,
         "failed": [failed_json(run) for run in queue.failed],
@@ -401,7 +396,8 @@ class _Pressed:
 @contextlib.contextmanager
 def _keys() -> Iterator[_Pressed]:
     """Takes single keys from standard input where that is a terminal of ours; SIGTERM ends as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if _main_thread() else None
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
     try:
         if not _own_terminal():
             yield _Pressed(None)
@@ -419,10 +415,6 @@ def _keys() -> Iterator[_Pressed]:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-
-
-def _main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 def _own_terminal() -> bool:

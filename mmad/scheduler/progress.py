@@ -150,12 +150,12 @@ class ProgressView(Protocol):
     def tick(self) -> None: ...
 
 
-def choose_view(stream: TextIO | None = None, errors: TextIO | None = None) -> ProgressView:
+def choose_view(stream: TextIO | None = None) -> ProgressView:
     """The live table when ``stream`` (standard output) is a terminal, else plain lines."""
     stream = stream or sys.stdout
     if stream.isatty() and os.environ.get("TERM") != "dumb":
         return LiveView(stream)
-    return PlainView(stream, errors or sys.stderr)
+    return PlainView(stream, sys.stderr)
 
 
 class PlainView:

@@ -347,7 +347,7 @@ def require_held(connection: Connection, key: str, owner: Owner) -> None:
         )
 
 
-def end_run(connection: Connection, key: str, owner: Owner, status: Status, error: str | None) -> Status | None:
+def end_run(connection: Connection, key: str, owner: Owner, status: Status, error: str | None = None) -> Status | None:
     """The end of what ``owner`` did with the run; the status it has now, None when ``owner`` does not hold it.
 
     One that was to stop and was interrupted is stopped.

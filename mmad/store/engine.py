@@ -304,7 +304,7 @@ class Database:
             yield
         except ProgrammingError as error:
             text = said(error.orig)
-            if is_refused(text):
+            if _REFUSED.search(text.lower()):  # its user may not do that
                 raise meaning(text, self.where) from error
             if "does not exist" not in text:
                 raise
@@ -325,7 +325,7 @@ class Database:
             connection.isolation_level = None  # transactions begin in _begin
             try:
                 self._views.make(connection)
-                _prepare_reading(connection) if self.read_only else _prepare_writing(connection, file)
+                connection.execute("PRAGMA query_only = ON") if self.read_only else _prepare_writing(connection, file)
             except BaseException:
                 connection.close()  # nobody else does where this fails
                 raise
@@ -401,10 +401,6 @@ def _make_file(file: Path) -> None:
     """
     with contextlib.suppress(OSError):  # SQLite says what is wrong
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-
-
-def _prepare_reading(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA query_only = ON")
 
 
 def _prepare_writing(connection: sqlite3.Connection, file: Path) -> None:
@@ -546,11 +542,6 @@ def is_away(text: str, *, reached: bool = True) -> bool:
     return silent or _NOT_NOW.search(text.lower()) is not None
 
 
-def is_refused(text: str) -> bool:
-    """Whether a server said that its user may not do something, which is no fault of the statement."""
-    return _REFUSED.search(text.lower()) is not None
-
-
 def meaning(text: str, where: str, *, lost: bool = False) -> StoreError:
     """What the database's ``text`` means, as an error to raise; ``lost`` says that the connection went with it."""
     repeated = _REPEATED.search(text.lower()) is not None
@@ -581,7 +572,9 @@ def network_type(path: Path) -> str | None:
         fields = before.split(" ")
         if len(fields) < 5 or not after:
             continue
-        point = _unescaped(fields[4]).rstrip("/") + "/"
+        point = (
+            re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4]).rstrip("/") + "/"
+        )  # octal blanks
         # a later line hides an earlier one of the same place
         if len(point) >= best and target.startswith(point):
             best, kind = len(point), after.split(" ")[0]

@@ -70,20 +70,9 @@ class MemberSummary:
     results: MemberResults
 
     @property
-    def path(self) -> str:
-        """``ablation/setting/arm/seed``, with the replicate's number from the second on."""
-        return member_path(self.member)
-
-    @property
     def epochs(self) -> int:
         """How many epochs the run was asked for."""
         return epochs_asked(self.run)
-
-
-def member_path(member: MemberRecord) -> str:
-    """``ablation/setting/arm/seed``, with the replicate's number from the second on."""
-    path = f"{member.ablation}/{member.setting}/{member.arm}/{member.seed}"
-    return path if member.replicate == 1 else f"{path}/{member.replicate}"
 
 
 def epochs_asked(run: RunRecord) -> int:
@@ -294,7 +283,7 @@ def find_run(store: Store, name: str) -> FoundRun:
     keys = list(dict.fromkeys(member.key for member in named))
     if len(keys) > 1:
         _refuse_variants(named, name)
-        paths = [member_path(member) for member in named]
+        paths = [member.path for member in named]
         hint = "add the seed" if len({member.setting for member in named}) == 1 else "name the fold, too"
         raise StoreError(f"{name!r} is more than one run: {_some(paths)}", where="run", hint=hint)
     if keys:
@@ -399,11 +388,11 @@ def _refuse_unknown_path(name: str, members: list[MemberRecord]) -> None:
     """StoreError for a ``name`` that is no member's and cannot be a key."""
     if "/" not in name and all(digit in "0123456789abcdef" for digit in name.lower()):
         return
-    paths = [member_path(member) for member in members]
+    paths = [member.path for member in members]
     begun = [path for path in paths if path.lower().startswith(name.lower())]
     if begun:
         raise StoreError(f"{name!r} is not one run: {_some(begun)}", where="run", hint="name one of them in full")
-    near = nearest(name, {spelling for member in members for spelling in _names(member)})
+    near = nearest(name, {spelling for m in members for spelling in (m.ablation, _names(m)[0], m.path)})
     hint = f"did you mean {near!r}?" if near else "mmad runs lists them all"
     raise StoreError(f"no run {name!r}", where="run", hint=hint)
 

@@ -394,7 +394,8 @@ def find_surplus(
     """
     records = {run.key: run for run in store.run_records()}
     held = store.all_checkpoints(list(records))
-    parents = {run.protocol["continues"]["key"] for run in records.values() if _waits_for_parent(run)}
+    waiting = (run for run in records.values() if run.status != "finished" and run.protocol.get("continues"))
+    parents = {run.protocol["continues"]["key"] for run in waiting}  # which these still have to take over
     found: list[Surplus] = []
     gone = {run.key for run in unasked_runs(store) if run.status not in HELD} - parents if unasked else set()
     for key in records:
@@ -410,11 +411,6 @@ def find_surplus(
             f"{damage.where}: {damage.what}: what it needs is not known", where=store.where, hint=_SOUND_FIRST
         )
     return found
-
-
-def _waits_for_parent(run: RunRecord) -> bool:
-    """Whether the run still has to take over what another one left."""
-    return run.status != "finished" and run.protocol.get("continues") is not None
 
 
 def _of_run(
@@ -641,7 +637,8 @@ def copy_database(
     with Store.open(source, create=False, read_only=True) as sender:
         refuse_running(sender)
         with Store.open(target) as receiver:
-            refuse_filled(receiver)
+            with receiver.database.reading() as connection:
+                refuse_rows(receiver.where, connection)
             copied = None
             if files:
                 copied = copy_files([run.key for run in sender.run_records()], sender.paths, receiver.paths)
@@ -649,12 +646,6 @@ def copy_database(
                 refuse_rows(receiver.where, writing)
                 tables = _copy_tables(reading, writing, receiver.where, progress or (lambda done, whole: None))
             return Copied(sender.where, receiver.where, tables, sender.paths.runs, receiver.paths.runs, copied)
-
-
-def refuse_filled(store: Store) -> None:
-    """StoreError where ``store`` holds any row."""
-    with store.database.reading() as connection:
-        refuse_rows(store.where, connection)
 
 
 def refuse_rows(where: str, connection: Connection) -> None:

@@ -430,7 +430,13 @@ def analysis_key(kind: str, subject: Mapping[str, Any]) -> str:
 
 
 def write_analysis(connection: Connection, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
-    """One row per key, the later in the earlier's place; returns the key."""
+    """Caches the result of an analysis under all that decides it, in place of an earlier one; its key.
+
+    Args:
+        kind: such as ``estimate`` or ``difference``, of at most 32 characters.
+        subject: plain JSON of what decides the value.
+        value: plain JSON, without NaN.
+    """
     serialise(connection)
     key = analysis_key(kind, subject)
     connection.execute(delete(analyses).where(analyses.c.key == key))
@@ -455,7 +461,7 @@ def read_analysis(connection: Connection, key: str) -> AnalysisRecord | None:
     return None if row is None else record_of(AnalysisRecord, row)
 
 
-def read_analyses(connection: Connection, kind: str | None) -> list[AnalysisRecord]:
+def read_analyses(connection: Connection, kind: str | None = None) -> list[AnalysisRecord]:
     """The analyses of ``kind`` (None: of every kind), oldest first."""
     statement = select(analyses).order_by(analyses.c.id)
     if kind is not None:
@@ -547,6 +553,12 @@ def write_log(
     """Stores a log in place of its earlier form: that of equal text, else that of the same file and name.
 
     Another file whose name is taken gets a number behind it.
+
+    Args:
+        path: the file it was read from.
+        sha256: of its text; equal text is the same log, whatever its file.
+        content: plain JSON of all but the entries.
+        entries: plain JSON of each entry, with its ``id``, in their order.
     """
     serialise(connection)
     known = {record.name: record for record in read_logs(connection)}

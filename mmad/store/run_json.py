@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmad.base.json_values import to_json_value
+from mmad.base.json_values import picked, to_json_value
 from mmad.base.records import MemberRecord, RunRecord
-from mmad.store.lookup import MemberResults, MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
+from mmad.store.lookup import MemberResults, MemberSummary, RunDetail, epoch_row, epochs_asked
 from mmad.store.notes import Notes
 from mmad.store.run_status import STATUSES, FailedRun, RunningRun, StoreStatus, WaitingRun
 
@@ -37,8 +37,7 @@ def _row_json(run: RunRecord, member: MemberRecord | None, results: MemberResult
 
 
 def _member(member: MemberRecord | None) -> JsonValue:
-    names = ("ablation", "setting", "arm", "seed", "replicate", "documented")
-    return {name: None if member is None else getattr(member, name) for name in names}
+    return picked(member, "ablation", "setting", "arm", "seed", "replicate", "documented")
 
 
 def detail_json(detail: RunDetail, notes: Notes) -> JsonValue:
@@ -52,7 +51,7 @@ def detail_json(detail: RunDetail, notes: Notes) -> JsonValue:
         "epochs_asked": epochs_asked(run),
         "error": run.error,
         **to_json_value(detail.results),
-        "members": [member_path(member) for member in detail.members],
+        "members": [member.path for member in detail.members],
         "evaluation": dict(detail.evaluation),
         "setup": dict(detail.setup),
         "protocol": dict(run.protocol),
@@ -63,10 +62,7 @@ def detail_json(detail: RunDetail, notes: Notes) -> JsonValue:
         "warnings": list(detail.warnings),
         "notes": [note.plain for note in notes.about(run.key, detail.members)],
         "dataset": {"name": run.dataset_name, "path": run.dataset_path, "fingerprint": run.dataset_fingerprint},
-        "recipe": run.recipe,
-        "created": to_json_value(run.created),
-        "started": to_json_value(run.started),
-        "finished": to_json_value(run.finished),
+        **picked(run, "recipe", "created", "started", "finished"),
         "log": detail.log.as_posix(),
     }
 
@@ -75,13 +71,8 @@ def status_json(status: StoreStatus) -> JsonValue:
     """``mmad status``: ``ablations``, ``running`` and ``failed``, each a list."""
     return {
         "ablations": [
-            {
-                "ablation": a.ablation,
-                "title": a.title,
-                "members": a.members,
-                **dict(zip(STATUSES, a.counts, strict=True)),
-            }
-            for a in status.ablations
+            {**picked(one, "ablation", "title", "members"), **dict(zip(STATUSES, one.counts, strict=True))}
+            for one in status.ablations
         ],
         "running": [running_json(run) for run in status.running],
         "failed": [failed_json(run) for run in status.failed],
@@ -93,18 +84,9 @@ def running_json(run: RunningRun) -> JsonValue:
     return {
         "key": run.key,
         **_member(run.member),
-        "status": run.status,
-        "epoch": run.epoch,
-        "epochs": run.epochs,
-        "seconds_per_epoch": to_json_value(run.seconds_per_epoch),
-        "seconds_left": to_json_value(run.seconds_left),
-        "val_ap": to_json_value(run.val_ap),
-        "best_val_ap": to_json_value(run.best_val_ap),
-        "host": None if run.owner is None else run.owner.host,
-        "pid": None if run.owner is None else run.owner.pid,
-        "device": run.device,
-        "started": to_json_value(run.started),
-        "alive": run.alive,
+        **picked(run, "status", "epoch", "epochs", "seconds_per_epoch", "seconds_left", "val_ap", "best_val_ap"),
+        **picked(run.owner, "host", "pid"),
+        **picked(run, "device", "started", "alive"),
     }
 
 
@@ -115,4 +97,4 @@ def failed_json(run: FailedRun) -> JsonValue:
 
 def waiting_json(run: WaitingRun) -> JsonValue:
     """A run that waits for its turn."""
-    return {"key": run.key, **_member(run.member), "epoch": run.epoch, "epochs": run.epochs}
+    return {"key": run.key, **_member(run.member), **picked(run, "epoch", "epochs")}

@@ -335,7 +335,7 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
     ]
 
 
-def read_members(connection: Connection, ablation: str | None, most: int | None) -> list[MemberRecord]:
+def read_members(connection: Connection, ablation: str | None = None, most: int | None = None) -> list[MemberRecord]:
     """The first ``most`` members (None: all) of ``ablation`` (None: of all by name), in the file's order."""
     chosen = select(members).order_by(members.c.ablation, members.c.position).limit(most)
     if ablation is not None:
@@ -372,7 +372,7 @@ def read_epochs_done(connection: Connection) -> dict[str, int]:
 
 def read_some_runs(connection: Connection, keys: Collection[str]) -> list[RunRecord]:
     """The runs of ``keys`` that are there, in the order of the queue."""
-    chosen = (_select_runs().where(runs.c.key.in_(some)) for some in key_chunks(list(keys)))
+    chosen = (_select_runs().where(runs.c.key.in_(some)) for some in key_chunks(list(set(keys))))
     found = [row for one in chosen for row in connection.execute(one)]
     return [_run_record(row) for row in sorted(found, key=lambda row: (-row.priority, row.position))]
 

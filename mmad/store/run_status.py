@@ -19,7 +19,6 @@ from mmad.base.formatting import short_key
 from mmad.base.records import HELD, MemberRecord, Status
 from mmad.store.checked_columns import Whole
 from mmad.store.claims import LEASE, OWNER, Owner, owner_of, queued_rows
-from mmad.store.lookup import member_path
 from mmad.store.run_rows import key_chunks, member_record
 from mmad.store.schema import ablations, environments, evaluations, members, metric_names, run_epochs, run_metrics, runs
 
@@ -170,7 +169,7 @@ class StoreStatus:
 
 def run_name(run: RunningRun | FailedRun | WaitingRun) -> str:
     """What a person calls the run: the member it answers, or the beginning of its key."""
-    return short_key(run.key) if run.member is None else member_path(run.member)
+    return short_key(run.key) if run.member is None else run.member.path
 
 
 def read_store_status(connection: Connection) -> StoreStatus:

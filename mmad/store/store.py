@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import wraps
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, func, select
 
@@ -16,17 +17,15 @@ from mmad.base.errors import StoreError
 from mmad.base.paths import RunPaths, StorePaths
 from mmad.base.records import (
     AblationRecord,
-    AnalysisRecord,
     CheckpointRecord,
     EnvironmentRecord,
     EpochRecord,
     EvaluationRecord,
-    MemberRecord,
     ParameterCount,
     RunRecord,
     Status,
 )
-from mmad.config.runs import Ablation, Member, RunSpec, file_name
+from mmad.config.runs import Ablation, Member, file_name
 from mmad.store import claims, measurements, run_rows, run_status
 from mmad.store.claims import Owner
 from mmad.store.damage import Damage
@@ -85,7 +84,43 @@ def read_state(connection: Connection) -> StoreState:
     return StoreState(found, marks)
 
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Keys = Collection[str]
+
+
+def _reading(
+    ask: Callable[Concatenate[Connection, P], T], *, writing: bool = False
+) -> Callable[Concatenate[Store, P], T]:
+    """The method of ``Store`` that does what ``ask`` does, in a transaction of its own."""
+
+    @repeatable
+    @wraps(ask)
+    def method(store: Store, /, *words: P.args, **options: P.kwargs) -> T:
+        with store.database.writing() if writing else store.database.reading() as connection:
+            return ask(connection, *words, **options)
+
+    return method
+
+
+def _writing(do: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[Store, P], T]:
+    """The same of what writes."""
+    return _reading(do, writing=True)
+
+
+def _reading_each(
+    read: Callable[[Connection, Keys], dict[str, list[T]]],
+) -> Callable[[Store, Keys], dict[str, list[T]]]:
+    """The same of what reads lists about many runs; every one of the keys is in the answer."""
+
+    @repeatable
+    @wraps(read)
+    def method(store: Store, /, keys: Keys) -> dict[str, list[T]]:
+        with store.database.reading() as connection:
+            found = read(connection, keys)
+        return {key: found.get(key, []) for key in keys}
+
+    return method
 
 
 class Store:
@@ -191,11 +226,7 @@ class Store:
             measurements.register(connection, ablation)
             return run_rows.write_ablation(connection, ablation, asked)
 
-    @repeatable
-    def refuse_other_file(self, ablation: Ablation) -> None:
-        """StoreError where another file of the name of ``ablation``'s is recorded: it would take its members' place."""
-        with self.database.reading() as connection:
-            run_rows.refuse_other_file(connection, ablation)
+    refuse_other_file = _reading(run_rows.refuse_other_file)
 
     @repeatable
     def ablations(self) -> list[AblationRecord]:
@@ -205,41 +236,12 @@ class Store:
             found = run_rows.read_ablations(connection)
         return [replace(one, registrations=tuple(registered.get(file_name(one.name), ()))) for one in found]
 
-    @repeatable
-    def members(self, ablation: str | None = None, most: int | None = None) -> list[MemberRecord]:
-        """The members of every ablation (or of one), ablations by name, members in their order; ``most`` of them."""
-        with self.database.reading() as connection:
-            return run_rows.read_members(connection, ablation, most)
-
-    @repeatable
-    def member_counts(self) -> dict[str, int]:
-        """How many members every ablation has, by name."""
-        with self.database.reading() as connection:
-            return run_rows.count_members(connection)
-
-    @repeatable
-    def run_records(self) -> list[RunRecord]:
-        """Every run in the order of the run_rows."""
-        with self.database.reading() as connection:
-            return run_rows.read_runs(connection)
-
-    @repeatable
-    def epochs_done(self) -> dict[str, int]:
-        """The last committed epoch of every run that has one, by key."""
-        with self.database.reading() as connection:
-            return run_rows.read_epochs_done(connection)
-
-    @repeatable
-    def some_runs(self, keys: Collection[str]) -> list[RunRecord]:
-        """The runs of ``keys`` (whole ones) that are there, in the order of the run_rows."""
-        with self.database.reading() as connection:
-            return run_rows.read_some_runs(connection, frozenset(keys))
-
-    @repeatable
-    def run(self, key: str) -> RunRecord:
-        """The run whose key is, or alone begins with, ``key``. StoreError naming candidates or the nearest."""
-        with self.database.reading() as connection:
-            return run_rows.read_run(connection, key)
+    members = _reading(run_rows.read_members)
+    member_counts = _reading(run_rows.count_members)
+    run_records = _reading(run_rows.read_runs)
+    epochs_done = _reading(run_rows.read_epochs_done)
+    some_runs = _reading(run_rows.read_some_runs)
+    run = _reading(run_rows.read_run)
 
     def claim(self, keys: Sequence[str] | None, owner: Owner, device: str | None = None) -> RunRecord | None:
         """Hands the first free run (of ``keys``, or of all) to ``owner``, as claimed; None when there is none.
@@ -290,14 +292,7 @@ class Store:
         with self.database.reading() as connection:
             return claims.answer(connection, key, owner)
 
-    @repeatable
-    def end(self, key: str, owner: Owner, status: Status, error: str | None = None) -> Status | None:
-        """Notes how the run of ``owner`` ended, and frees it; its status, None when ``owner`` does not hold it.
-
-        A run that was asked to stop and is interrupted is stopped for good.
-        """
-        with self.database.writing() as connection:
-            return claims.end_run(connection, key, owner, status, error)
+    end = _writing(claims.end_run)
 
     @repeatable
     def end_free(self, key: str, status: Status, error: str | None = None) -> bool:
@@ -305,11 +300,7 @@ class Store:
         with self.database.writing() as connection:
             return claims.end_free(connection, self._observer, key, status, error)
 
-    @repeatable
-    def owners(self) -> dict[str, Owner]:
-        """Who holds each claimed or running run, by key."""
-        with self.database.reading() as connection:
-            return claims.read_owners(connection)
+    owners = _reading(claims.read_owners)
 
     @repeatable
     def free(self, keys: Sequence[str]) -> frozenset[str]:
@@ -317,29 +308,10 @@ class Store:
         with self.database.reading() as connection:
             return claims.read_free(connection, self._observer, keys)
 
-    @repeatable
-    def forget(self, keys: Collection[str]) -> tuple[str, ...]:
-        """Deletes every row of those of ``keys`` that no member asks for and nobody trains; their keys."""
-        with self.database.writing() as connection:
-            return run_rows.delete_unasked(connection, keys)
-
-    @repeatable
-    def statuses(self, keys: Sequence[str]) -> Mapping[str, tuple[Status, str | None, int]]:
-        """Status, error and priority of each run of ``keys`` that is there."""
-        with self.database.reading() as connection:
-            return claims.read_statuses(connection, keys)
-
-    @repeatable
-    def priorities(self) -> dict[str, int]:
-        """The priority of every queued run that has one other than 0."""
-        with self.database.reading() as connection:
-            return claims.read_priorities(connection)
-
-    @repeatable
-    def status(self) -> run_status.StoreStatus:
-        """How far every ablation is, what runs now and what failed."""
-        with self.database.reading() as connection:
-            return run_status.read_store_status(connection)
+    forget = _writing(run_rows.delete_unasked)
+    statuses = _reading(claims.read_statuses)
+    priorities = _reading(claims.read_priorities)
+    status = _reading(run_status.read_store_status)
 
     @repeatable
     def queue_status(
@@ -363,11 +335,7 @@ class Store:
         with self.database.writing() as connection:
             return claims.write_requeued(connection, self._observer, keys, statuses)
 
-    @repeatable
-    def take_away(self, keys: Sequence[str]) -> tuple[str, ...]:
-        """Queues held runs of ``keys`` though their owner may live; what that one writes later is refused."""
-        with self.database.writing() as connection:
-            return claims.force_requeued(connection, keys)
+    take_away = _writing(claims.force_requeued)
 
     @repeatable
     def stop(self, keys: Sequence[str]) -> dict[str, Status]:
@@ -375,29 +343,10 @@ class Store:
         with self.database.writing() as connection:
             return claims.ask_stop(connection, self._observer, keys)
 
-    @repeatable
-    def prioritise(self, keys: Sequence[str], priority: int) -> None:
-        """Has the runs of ``keys`` claimed before those of lower priority (0 by default)."""
-        with self.database.writing() as connection:
-            claims.write_priority(connection, keys, priority)
-
-    @repeatable
-    def replace_run(self, key: str, run: RunSpec) -> None:
-        """Has ``run`` trained in place of the run ``key``: members point to it, their overrides say how it differs."""
-        with self.database.writing() as connection:
-            run_rows.write_replacement(connection, key, run)
-
-    @repeatable
-    def put_memory(self, memory_key: str, device: str, size: int) -> None:
-        """Remembers that a setup took ``size`` bytes on a GPU of the model ``device``; the most counts."""
-        with self.database.writing() as connection:
-            measurements.write_memory(connection, memory_key, device, size)
-
-    @repeatable
-    def memory(self) -> dict[tuple[str, str], int]:
-        """The bytes that were seen, by (memory key, device)."""
-        with self.database.reading() as connection:
-            return measurements.read_memory(connection)
+    prioritise = _writing(claims.write_priority)
+    replace_run = _writing(run_rows.write_replacement)
+    put_memory = _writing(measurements.write_memory)
+    memory = _reading(measurements.read_memory)
 
     # what was measured
 
@@ -483,22 +432,13 @@ class Store:
         """The evaluations of the run's checkpoints."""
         return self.all_evaluations([key])[key]
 
-    @repeatable
-    def put_parameter_counts(self, key: str, counts: Sequence[ParameterCount]) -> None:
-        """Records the parameter counts of the run's detector, in place of earlier ones."""
-        with self.database.writing() as connection:
-            serialise(connection, key)
-            measurements.write_parameter_counts(connection, key, counts)
+    put_parameter_counts = _writing(measurements.write_parameter_counts)
 
     def parameter_counts(self, key: str) -> list[ParameterCount]:
         """The parameter counts of the run's detector, in the order they were given."""
         return self.all_parameter_counts([key])[key]
 
-    @repeatable
-    def add_environment(self, key: str, record: EnvironmentRecord) -> None:
-        """Records where and with what the run is resumed."""
-        with self.database.writing() as connection:
-            measurements.write_environment(connection, key, record)
+    add_environment = _writing(measurements.write_environment)
 
     @repeatable
     def environments(self, key: str) -> list[EnvironmentRecord]:
@@ -506,11 +446,7 @@ class Store:
         with self.database.reading() as connection:
             return measurements.read_environments(connection, [key]).get(key, [])
 
-    @repeatable
-    def latest_versions(self, keys: Collection[str]) -> dict[str, Mapping[str, str]]:
-        """With which versions each of ``keys`` was trained last; runs that never began are left out."""
-        with self.database.reading() as connection:
-            return measurements.read_versions(connection, keys)
+    latest_versions = _reading(measurements.read_versions)
 
     def add_warning(self, key: str, text: str) -> None:
         """Records something the reader of the run's results should know."""
@@ -527,17 +463,7 @@ class Store:
 
     # what was computed from stored detections
 
-    @repeatable
-    def put_analysis(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
-        """Caches the result of an analysis under all that decides it, in place of an earlier one; its key.
-
-        Args:
-            kind: such as ``estimate`` or ``difference``, of at most 32 characters.
-            subject: plain JSON of what decides the value.
-            value: plain JSON, without NaN.
-        """
-        with self.database.writing() as connection:
-            return measurements.write_analysis(connection, kind, subject, value)
+    put_analysis = _writing(measurements.write_analysis)
 
     @repeatable
     def put_analyses(self, analyses: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
@@ -546,113 +472,27 @@ class Store:
             for kind, subject, value in analyses:
                 measurements.write_analysis(connection, kind, subject, value)
 
-    @repeatable
-    def remove_analysis(self, key: str) -> None:
-        """The analysis of ``key`` is forgotten, if it is there."""
-        with self.database.writing() as connection:
-            measurements.remove_analysis(connection, key)
-
-    @repeatable
-    def get_analysis(self, key: str) -> AnalysisRecord | None:
-        """The analysis that is cached under ``key`` (see ``analysis_key``), or None."""
-        with self.database.reading() as connection:
-            return measurements.read_analysis(connection, key)
-
-    @repeatable
-    def analyses(self, kind: str | None = None) -> list[AnalysisRecord]:
-        """The analyses of ``kind``, or all of them, oldest first."""
-        with self.database.reading() as connection:
-            return measurements.read_analyses(connection, kind)
-
-    @repeatable
-    def state(self) -> StoreState:
-        """Equal to an earlier one while nothing new was recorded that a report would show."""
-        with self.database.reading() as connection:
-            return read_state(connection)
+    remove_analysis = _writing(measurements.remove_analysis)
+    get_analysis = _reading(measurements.read_analysis)
+    analyses = _reading(measurements.read_analyses)
+    state = _reading(read_state)
 
     # documented logs
 
-    @repeatable
-    def put_log(
-        self, name: str, path: str, sha256: str, content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
-    ) -> measurements.ImportedLog:
-        """Stores an experiment log; see ``measurements.write_log`` for the name it gets.
-
-        Args:
-            name: its name; one that a log of another file has gets a number behind it.
-            path: the file it was read from.
-            sha256: of its text; equal text is the same log, whatever its file.
-            content: plain JSON of all but the entries.
-            entries: plain JSON of each entry, with its ``id``, in their order.
-        """
-        with self.database.writing() as connection:
-            return measurements.write_log(connection, name, path, sha256, content, entries)
-
-    @repeatable
-    def logs(self) -> list[measurements.LogRecord]:
-        """The logs that were imported, by name."""
-        with self.database.reading() as connection:
-            return measurements.read_logs(connection)
+    put_log = _writing(measurements.write_log)
+    logs = _reading(measurements.read_logs)
 
     # many runs at once; every one of ``keys`` is in the answer
 
-    @repeatable
-    def all_epochs(self, keys: Collection[str]) -> dict[str, list[EpochRecord]]:
-        """The epochs of many runs, by key."""
-        with self.database.reading() as connection:
-            return _complete(keys, measurements.read_epochs(connection, keys))
-
-    @repeatable
-    def first_epochs(self, keys: Collection[str]) -> dict[str, datetime]:
-        """When the first epoch of each run was committed; runs without an epoch are left out."""
-        with self.database.reading() as connection:
-            return measurements.first_epochs(connection, keys)
-
-    @repeatable
-    def all_checkpoints(self, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
-        """The checkpoints of many runs, by key."""
-        with self.database.reading() as connection:
-            return _complete(keys, measurements.read_checkpoints(connection, keys))
-
-    @repeatable
-    def all_evaluations(self, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:
-        """The evaluations of many runs, by key."""
-        with self.database.reading() as connection:
-            return _complete(keys, measurements.read_evaluations(connection, keys))
-
-    @repeatable
-    def all_parameter_counts(self, keys: Collection[str]) -> dict[str, list[ParameterCount]]:
-        """The parameter counts of many runs, by key."""
-        with self.database.reading() as connection:
-            return _complete(keys, measurements.read_parameter_counts(connection, keys))
-
-    @repeatable
-    def all_environments(self, keys: Collection[str]) -> dict[str, list[EnvironmentRecord]]:
-        """Where and with what many runs were trained, by key."""
-        with self.database.reading() as connection:
-            return _complete(keys, measurements.read_environments(connection, keys))
-
-    @repeatable
-    def epoch_seconds(self, keys: Collection[str]) -> dict[str, float]:
-        """The seconds of all epochs of many runs, by key; runs without an epoch are left out."""
-        with self.database.reading() as connection:
-            return measurements.epoch_seconds(connection, keys)
-
-    @repeatable
-    def row_digests(self, keys: Collection[str]) -> dict[str, str]:
-        """For each run a digest of everything measured of it: another one once any of these rows is another."""
-        with self.database.reading() as connection:
-            return measurements.row_digests(connection, keys)
-
-    @repeatable
-    def all_warnings(self, keys: Collection[str]) -> dict[str, list[str]]:
-        """The warnings of many runs, by key."""
-        with self.database.reading() as connection:
-            return _complete(keys, measurements.read_warnings(connection, keys))
-
-
-def _complete(keys: Collection[str], found: dict[str, list[T]]) -> dict[str, list[T]]:
-    return {key: found.get(key, []) for key in keys}
+    all_epochs = _reading_each(measurements.read_epochs)
+    first_epochs = _reading(measurements.first_epochs)
+    all_checkpoints = _reading_each(measurements.read_checkpoints)
+    all_evaluations = _reading_each(measurements.read_evaluations)
+    all_parameter_counts = _reading_each(measurements.read_parameter_counts)
+    all_environments = _reading_each(measurements.read_environments)
+    epoch_seconds = _reading(measurements.epoch_seconds)
+    row_digests = _reading(measurements.row_digests)
+    all_warnings = _reading_each(measurements.read_warnings)
 
 
 def _check_file(file: Path, create: bool) -> None:

@@ -21,7 +21,6 @@ from typing import Any, Literal, get_args
 from mmad.base.errors import StoreError
 from mmad.base.files import FolderFilled, folder_beside
 from mmad.base.records import OnProgress
-from mmad.store.lookup import member_path
 from mmad.store.store import Store
 
 Tracker = Literal["mlflow", "wandb", "trackio"]
@@ -82,15 +81,13 @@ def _tracked(store: Store, ablation: str, key: str) -> TrackedRun | None:
     members = [m for one in store.ablations() if one.name == ablation for m in one.members if m.key == key]
     first = members[0]
     tags = {"key": key, "setting": first.setting, "arm": first.arm, "seed": str(first.seed), "data": run.dataset_name}
-    tags |= {"status": run.status, "members": "; ".join(map(member_path, members))}
+    tags |= {"status": run.status, "members": "; ".join(member.path for member in members)}
     steps = []
     for record in epochs:
         values = {f"{m.split}_{m.name}": m.value for m in record.metrics} | {"lr": record.lr, "seconds": record.seconds}
         steps.append((record.epoch, {name: value for name, value in values.items() if math.isfinite(value)}))
     params = {**run.setup, **run.protocol, "dataset_fingerprint": run.dataset_fingerprint}
-    return TrackedRun(
-        ablation, member_path(first), key, run.status, run.started, run.finished, params, tags, tuple(steps)
-    )
+    return TrackedRun(ablation, first.path, key, run.status, run.started, run.finished, params, tags, tuple(steps))
 
 
 _Write = Callable[[TrackedRun], None]

@@ -31,8 +31,9 @@ from mmad.base.records import EnvironmentRecord
 from mmad.config.named_parts import is_own
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
-from mmad.data.dataset import DataSet, samples
+from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
+from mmad.data.samples import samples
 from mmad.detector.cost import detector_cost
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)

@@ -30,8 +30,9 @@ from mmad.config.user_modules import make_importable
 from mmad.data.clinical import ClinicalEncoder, Mechanism, missing_values
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Batch, Studies, evaluation_batches
-from mmad.detector import EVALUATION_MODES, build_detector, load_weights
-from mmad.detector.weights import name_seed
+from mmad.detector.build import build_detector
+from mmad.detector.roi_heads import EVALUATION_MODES
+from mmad.detector.weights import load_weights, name_seed
 from mmad.training import checkpoint, loop
 from mmad.training.device import (
     Precision,

@@ -22,7 +22,8 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from mmad.base.records import Detections, GroundTruth, Masks, Metric, Split
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Batch
-from mmad.detector import MultimodalRCNN, RoiMode
+from mmad.detector.model import MultimodalRCNN
+from mmad.detector.roi_heads import RoiMode
 from mmad.evaluation.coco import Scores, scores_by_overlap
 from mmad.training.device import Precision, fetched
 from mmad.training.divergence import DivergenceMonitor

@@ -36,8 +36,7 @@ from mmad.base.records import ClinicalColumns
 from mmad.config.messages import did_you_mean
 from mmad.config.named_parts import Named, part_arguments, part_name, part_path
 from mmad.config.protocol import OwnModule
-from mmad.config.setup import ModelSetup
-from mmad.config.setup_checks import PYRAMID_CHANNELS, PYRAMID_STRIDES, map_sides
+from mmad.config.setup import PYRAMID_CHANNELS, PYRAMID_STRIDES, ModelSetup, map_sides
 from mmad.config.user_modules import make_importable
 from mmad.detector.backbones import own_body
 from mmad.detector.fusions import ClassPrior, FusionShape
@@ -117,7 +116,7 @@ def _imported(path: str, printed: Callable[[], str]) -> Any:
         raise _Refused(f"{module} has no class {name}", did_you_mean(name, classes))
     made = getattr(found, name)
     if not inspect.isclass(made):
-        raise _Refused(f"{path} is no class", f"name a class that keeps to {_PROTOCOLS}")
+        raise _Refused(f"{path} is no class", f"name a class that implements {_PROTOCOLS}")
     return made
 
 

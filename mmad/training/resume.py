@@ -21,7 +21,7 @@ from mmad.base.recorder import Recorder
 from mmad.base.records import CheckpointRecord
 from mmad.config.protocol import Continues
 from mmad.config.runs import RunSpec
-from mmad.detector import MultimodalRCNN
+from mmad.detector.model import MultimodalRCNN
 from mmad.detector.weights import name_seed
 from mmad.training import checkpoint
 from mmad.training.device import begun_layout, in_layout, layout_facts

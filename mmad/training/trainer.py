@@ -2,7 +2,7 @@
 
 From Python:
 
-    from mmad.training import train
+    from mmad.training.trainer import train
     outcome = train(spec, dataset_path=folder, run=paths, recorder=recorder)
 """
 
@@ -39,8 +39,9 @@ from mmad.config.user_modules import make_importable
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Augmentation, Studies, evaluation_batches, training_batches
-from mmad.detector import EVALUATION_MODES, RoiMode, build_detector, parameter_counts
+from mmad.detector.build import build_detector, parameter_counts
 from mmad.detector.parts import make_part
+from mmad.detector.roi_heads import EVALUATION_MODES, RoiMode
 from mmad.detector.weights import name_seed
 from mmad.training import checkpoint, loop
 from mmad.training.device import (

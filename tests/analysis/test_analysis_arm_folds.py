@@ -33,9 +33,10 @@ from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.protocol import Fold
 from mmad.config.runs import Ablation, Member
-from mmad.data.dataset import DataSet, samples
+from mmad.data.dataset import DataSet
 from mmad.data.folds import folded
 from mmad.data.phantom.generate import make_phantom
+from mmad.data.samples import samples
 from mmad.evaluation.cross_validation import pooled
 from mmad.evaluation.detections_file import write_detections
 from mmad.evaluation.diagnosis import score_allowing
@@ -236,7 +237,9 @@ def test_pictures_are_of_one_fold_and_say_so(store: Store) -> None:
 
 def test_the_methods_name_the_folds_and_whose_variance_it_is(store: Store) -> None:
     frame = load_frame(store)
-    text = render_methods(build_model(frame, created=made.NOON, database="made", cohorts=cohorts_of(frame, store)))
+    text = render_methods(
+        build_model(frame, created=made.NOON, database="made", cohorts=cohorts_of(frame, store, DetectionStore()))
+    )
     assert "Seeds are averaged within each fold." in text
     assert "Nadeau" in text
     assert r"Cross\-validation by whole patients" in text
@@ -249,7 +252,7 @@ def test_commands_and_the_report_say_the_figure_over_folds(
     frame = load_frame(store)
     assert frame.ablations[0].settings == ("default",)
     assert len(frame.ablations[0].of("default", "CXR")) == 6
-    (cohort,) = cohorts_of(frame, store).values()
+    (cohort,) = cohorts_of(frame, store, DetectionStore()).values()
     assert [one.split for one in cohort.splits] == ["fold 1", "fold 2", "fold 3"]
     assert sum(one.patients for one in cohort.splits) == people(dataset)
     ((found,), _) = compare_ablation(store, DetectionStore(), "made", FEW)

@@ -210,7 +210,10 @@ def test_a_command_in_the_background_survives_its_terminal_is_followed_and_stopp
     background = Background(str(DEFAULT_DATABASE))
     none = call_mmad("attach")
     assert (none.code, none.err.count("\n")) == (2, 1)
-    assert "no command of this database was detached on this machine; mmad ablate FILE --detach begins one" in none.err
+    assert (
+        "no mmad ablate of this database trains in the background here; mmad ablate FILE --detach starts one"
+        in none.err
+    )
     began: list[Detached] = []
     try:
         began.append(first := detach(do=[[2, "wait"]]))

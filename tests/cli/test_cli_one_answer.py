@@ -22,13 +22,14 @@ from mmad.cli.ablate import conclude
 from mmad.config.load import load_ablation
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.runs import Ablation, DataSource, Member
-from mmad.data.dataset import samples
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
+from mmad.data.samples import samples
 from mmad.report import write_report as report_module
 from mmad.report.paper import paper_table
 from mmad.report.writers.html import table_page
-from mmad.report.writers.tables import as_csv, as_latex
+from mmad.report.writers.latex import as_latex
+from mmad.report.writers.tables import as_csv
 from mmad.scheduler.jobs import Summary
 from mmad.store.store import Store
 
@@ -83,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ablation_of(folder: Path, name: str, source: DataSource) -> Ablation:
-    ablation = load_ablation(folder / f"{name}.toml", data=source)
+    ablation = load_ablation(folder / f"{name}.toml").on(source)
     change = CHANGED.get(name, lambda member: member)
     return replace(ablation, members=tuple(change(m) if m.arm == "Other" else m for m in ablation.members))
 

@@ -95,7 +95,7 @@ def test_the_documented_numbers_are_all_met(call_mmad: Call) -> None:
 
 def test_a_documented_number_that_is_missed_is_told(call_mmad: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = (ParameterCount("model", 1),)
-    monkeypatch.setattr("mmad.detector.parameter_counts", lambda setup: counted)
+    monkeypatch.setattr("mmad.detector.build.parameter_counts", lambda setup: counted)
     called = call_mmad("params", "--documented")
     lines = called.out.splitlines()
     assert called.code == 1

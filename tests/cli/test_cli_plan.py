@@ -147,7 +147,7 @@ def test_trials_of_another_database_tell_the_time_of_what_was_never_run(
     train, *judged = (len(phantom.split(split)) for split in ("train", "val", "test"))
     price = 20.0 / (2 * (3 + 1 + 1))
     assert [run["estimate_seconds"] for run in plan["runs"]] == [2 * price * (3 * train + sum(judged)), None]
-    assert "one after the other for 1 of them, none like the others yet" in call_mmad(*words).out
+    assert "one after the other for 1 of them, time unknown for the others" in call_mmad(*words).out
     missing = (*words[:5], tmp_path / "none.sqlite")
     assert "time unknown" in call_mmad(*missing).out
 

@@ -52,7 +52,7 @@ def test_waiting_runs_stop_at_once_and_others_when_they_can(
         assert store.beat(keys[0], ME) == "stop"
         assert store.end(keys[0], ME, "stopped", "stopped by hand")
     again = mmad(capsys, monkeypatch, "stop", "--all", "--db", database)
-    assert again.out == "nothing to stop: none of them waits or is trained\n"
+    assert again.out == "nothing to stop: none of these runs waits or trains\n"
 
 
 def test_a_run_of_a_process_that_cannot_be_asked_is_left_to_it_with_a_hint(
@@ -83,7 +83,7 @@ def test_stopped_runs_wait_again(
         assert first is not None
         assert first.key == keys[1]
     answer = mmad(capsys, monkeypatch, "requeue", "--ablation", "patience", "--db", database)
-    assert answer.out == "nothing to queue: none of them was stopped, interrupted or left behind\n"
+    assert answer.out == "nothing to queue: none of these runs was stopped, interrupted or lost its process\n"
     answer = mmad(capsys, monkeypatch, "requeue", keys[1], "--force", "--db", database)
     assert ": queued" in answer.out
     with Store.open(database) as store:
@@ -103,7 +103,7 @@ def test_failed_runs_wait_again(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("stop",), "name runs; give keys or ablation/setting/arm, --ablation NAME, or --all"),
+        (("stop",), "no run is named; give keys or ablation/setting/arm, --ablation NAME, or --all"),
         (("retry", "--ablation", "patienc"), "did you mean"),
         (("requeue", "nothing/there/CXR"), "no run 'nothing/there/CXR'"),
         (("prune", "--keep", "best"), "--keep: no kind of checkpoint 'best'; give some of best_ap, best_ar, final"),

@@ -40,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_workers: None) -
     (tmp_path / "one.toml").write_text(FILE)
     data = DataSource(path="data", name="phantom", fingerprint="5f" * 32)
     with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
-        store.add_ablation(load_ablation(tmp_path / "one.toml", data=data))
+        store.add_ablation(load_ablation(tmp_path / "one.toml").on(data))
     return tmp_path
 
 

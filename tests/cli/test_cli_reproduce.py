@@ -29,7 +29,7 @@ class Calls:
         self.lines.append(" ".join(words).replace(f"{ABLATIONS}/", ""))
         if words[0] == "plan":
             print("a table")
-            print("12 members: about 3 h" if self.tried else "none like them yet")
+            print("12 members: about 3 h" if self.tried else "time unknown: no such run has been recorded")
         if words[0] == "ablate":
             self.tried = True
             return self.code
@@ -123,8 +123,8 @@ def test_a_folder_s_own_files_come_before_those_that_mmad_brings(calls: Calls, c
     Path("ablations").mkdir()
     Path("ablations", "mine.toml").write_text("")
     calls.tried = True
-    call_mmad("reproduce", "mine")
-    assert calls.lines[1].startswith("plan ablations/mine.toml ")
+    call_mmad("reproduce", "mine", "depth")
+    assert calls.lines[1].startswith("plan ablations/mine.toml depth.toml ")
 
 
 def test_every_chapter_stands_in_the_log_s_order() -> None:

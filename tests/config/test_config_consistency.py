@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mmad.config.setup import ModelSetup
-from mmad.config.setup_checks import fused_side, map_sides, shrunken
+from mmad.config.setup import ModelSetup, fused_side, map_sides
+from mmad.config.setup_checks import shrunken
 
 CLINICAL = {"use_clinical": True}
 ERA_C = CLINICAL | {"clinical_expand_conv_channels": 8}

@@ -24,7 +24,7 @@ def _load(text: str, **words: Any) -> Ablation:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "family.toml"
         file.write_text(text, encoding="utf-8")
-        return load_ablation(file, data=DATA, **words)
+        return load_ablation(file, **words).on(DATA)
 
 
 def _toml(table: Mapping[str, Any]) -> str:
@@ -107,6 +107,9 @@ def test_a_grid_multiplies_the_settings_and_names_its_points() -> None:
         "reduceLROnPlateau_patience=5",
         "reduceLROnPlateau_patience=10",
     ]
+    names = [f"a_column_of_a_long_name_{i}" for i in range(4)]
+    long = _load(f"[arms.CXR]\n[grid]\nclinical_numeric = [{names}, {names[:3]}]\n")
+    assert [m.setting for m in long.members] == [f"clinical_numeric={json.dumps(n)}" for n in (names, names[:3])]
     seeds = _load("[arms.CXR]\n[grid]\nseed = [3, 4]\n")
     assert [(m.setting, m.seed) for m in seeds.members] == [("seed=3", 3), ("seed=4", 4)]
 
@@ -188,7 +191,7 @@ _GRID = {
 @examples(20)
 @given(
     st.fixed_dictionaries({}, optional=_GRID),
-    st.lists(st.text("abcé+ ,=", min_size=1, max_size=6), max_size=3, unique=True),
+    st.lists(st.text("abcé+ ,=", min_size=1, max_size=6).map(str.strip).filter(bool), max_size=3, unique=True),
     st.lists(st.text("xyz+", min_size=1, max_size=4), min_size=1, max_size=3, unique=True),
     st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
 )

@@ -12,8 +12,9 @@ import pytest
 
 from mmad.config.load import load_ablation
 from mmad.config.runs import NAMING_FIELDS, Ablation, Member
-from mmad.experiment_log import LogEntry, entries, entry, later_entries
+from mmad.experiment_log.model import LogEntry
 from mmad.experiment_log.published import published_table
+from mmad.experiment_log.shipped import entries, entry, later_entries
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"
 #: The chapters in the log's order, as ``make reproduce`` trains them.

@@ -108,7 +108,7 @@ def test_what_the_hub_s_cache_holds_is_found(tmp_path: Path, monkeypatch: pytest
 
 def _ablation(folder: Path, text: str) -> Ablation:
     (folder / "a.toml").write_text(text)
-    return load_ablation(folder / "a.toml", data=DataSource("/data", "made up", "f" * 64))
+    return load_ablation(folder / "a.toml").on(DataSource("/data", "made up", "f" * 64))
 
 
 def test_the_content_of_the_weights_is_in_the_key_and_their_place_is_not(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from mmad.data.audit.fix import fix_folder
 from mmad.data.audit.run import audit_folder
 from mmad.data.audit.table_checks import tiny_box_lines
 from mmad.data.coco_export import export_coco
-from mmad.data.dataset import DataSet, samples
+from mmad.data.dataset import DataSet
 from mmad.data.importers.coco import import_coco
 from mmad.data.importers.common import ImportReport
 from mmad.data.importers.csv import CsvLayout, import_csv
 from mmad.data.importers.reflacx.build import Choices, build_reflacx
 from mmad.data.reader import load_dataset
+from mmad.data.samples import samples
 
 WIDTH, HEIGHT = 100, 80
 Folder = Callable[..., Path]
@@ -80,6 +81,10 @@ def test_what_may_be_two_things_is_refused(folder: Folder, tmp_path: Path) -> No
         DataError, match=r"boxes\.csv:1: the columns a, b, c, d may be two corners.*--box-format xyxy or"
     ):
         import_csv(src, tmp_path / "out", layout=layout)
+    (src / "boxes.csv").write_text("image,y1,x1,y2,x2,label\na.png,10,20,30,50,A\n")
+    swapped = r"boxes\.csv:1: the columns y1, x1, y2, x2 are of the axes y, x, y, x.*; --box-columns x1,y1,x2,y2$"
+    with pytest.raises(DataError, match=swapped):
+        import_csv(src, tmp_path / "out", layout=CsvLayout(sides=("y1", "x1", "y2", "x2"), box_format="xyxy"))
     with pytest.raises(DataError, match=r"--box-format: unknown word 'xxyy' \(did you mean 'xyxy'"):
         CsvLayout(box_format="xxyy")
     (src / "boxes.csv").write_text("image,xmin,ymin,xmax,ymax,label\na.png,0.1,0.2,0.4,0.5,A\n")
@@ -262,7 +267,7 @@ def test_a_name_that_leads_to_no_file_says_why(name: str, message: str, folder: 
         import_csv(src, tmp_path / "out")
 
 
-@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
 def test_another_separator_is_named(mark: str, word: str, folder: Folder, tmp_path: Path) -> None:
     src = folder(subjects=[mark.join(("image", "age")), mark.join(("a.png", "4"))], boxes=["image"])
     with pytest.raises(DataError, match=rf"subjects\.csv:1: is separated by {word}; save it as comma-separated text"):

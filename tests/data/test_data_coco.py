@@ -16,6 +16,7 @@ from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.data.coco_export import coco_of, export_coco
+from mmad.data.column_types import known_word
 from mmad.data.dataset import DataSet
 from mmad.data.importers.coco import import_coco
 from mmad.data.importers.csv import import_csv
@@ -23,6 +24,7 @@ from mmad.data.reader import load_dataset
 
 _words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
 _words = _words.map(str.strip).filter(bool)
+_labels = _words.filter(known_word)
 Rows = tuple[list[list[object]], list[list[object]]]
 _numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -87,7 +89,7 @@ def tables(draw: st.DrawFn) -> Rows:
             right = draw(st.floats(max(left, 1) + 0.001, WIDTH))
             bottom = draw(st.floats(top + 0.001, HEIGHT))
             reading = draw(st.one_of(st.just(""), _words))
-            boxes.append([f"{i}.png", *map(repr, (left, top, right, bottom)), draw(_words), reading, draw(cells)])
+            boxes.append([f"{i}.png", *map(repr, (left, top, right, bottom)), draw(_labels), reading, draw(cells)])
     return subjects, boxes
 
 

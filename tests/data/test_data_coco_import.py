@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,8 @@ def test_patient_and_split_columns_of_the_table(tmp_path: Path) -> None:
     assert [study.patient for study in dataset.studies] == ["x", "x", "y", "z"]
     assert [study.split for study in dataset.studies] == ["train", "train", "val", "test"]
     assert [(column.name, column.unit) for column in dataset.numeric] == [("age", "a")]
+    by_name = import_coco(*write_world(tmp_path), tmp_path / "out3", clinical=replace(table, split=None)).dataset
+    assert [study.split for study in by_name.studies] == ["train", "train", "val", "test"]
     write_csv(tmp_path / "t.csv", rows[:-1])
     with pytest.raises(DataError, match=r"images\[3\]: image 'b/four.png' has no patient"):
         import_coco(*write_world(tmp_path), tmp_path / "out2", clinical=table)

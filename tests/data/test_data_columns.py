@@ -138,12 +138,17 @@ def test_signs_and_none_are_values_of_a_category() -> None:
     ],
 )  # fmt: skip
 def test_odd_cells_are_read_by_rule_or_left_empty_and_listed(cell: str, value: float | None) -> None:
-    assert read_by_rule(cell) == value
-    made = chosen({"crp": [cell, *shuffled(1, 30, 90)[1:]]})
-    assert made.frame["crp"].tolist()[0] == ("" if value is None else f"{value:g}")
-    (note,) = made.outcomes[0].notes
+    assert read_by_rule(cell, "age") == value
+    made = chosen({"age": [cell, *shuffled(1, 30, 90)[1:]]})
+    assert made.frame["age"].tolist()[0] == ("" if value is None else f"{value:g}")
+    note = made.outcomes[0].notes[0]
     left = f"no number, left empty: line 2 {cell!r}"
     assert note == (left if value is None else f"read by rule: line 2 {cell!r} is {value:g}")
+
+
+def test_letters_behind_a_number_are_an_age_in_a_column_of_ages_alone() -> None:
+    made = chosen({"scan_mode": ["2D", "3D"] * 6, "power": ["10W", "20W", "30W"] * 4})
+    assert [column.values for column in made.categorical] == [("2D", "3D"), ("10W", "20W", "30W")]
 
 
 def test_a_named_column_of_words_is_refused_with_row_and_word() -> None:

@@ -126,6 +126,18 @@ def test_without_a_split_patients_are_split_whole(tmp_path: Path) -> None:
     assert [s.split for s in again.studies] == [s.split for s in dataset.studies]
 
 
+@pytest.mark.parametrize("name", ["Split", "subset"])
+def test_a_column_of_splits_by_another_name(
+    name: str, src: Path, tmp_path: Path, edit: Callable[[str, str, str], None]
+) -> None:
+    edit("subjects.csv", "split", name)
+    dataset = import_csv(src, tmp_path / "out")
+    assert [study.split for study in dataset.studies] == ["train", "train", "val", "test"]
+    assert [column.name for column in dataset.categorical] == ["sex", "ward"]
+    without = import_csv(src, tmp_path / "without", ignore=[name])
+    assert [study.split for study in without.studies] != [study.split for study in dataset.studies]
+
+
 def test_a_patient_in_two_splits_is_told_not_hidden(
     src: Path, tmp_path: Path, edit: Callable[[str, str, str], None]
 ) -> None:
@@ -151,6 +163,7 @@ def test_files_of_one_name_in_two_folders_keep_apart(tmp_path: Path) -> None:
         ("boxes.csv", "1,1,9,9", "9,1,9,9", "boxes.csv:4: box .* has no area"),
         ("boxes.csv", "1,1,9,9", "a,1,9,9", "boxes.csv:4: box .* not a number"),
         ("boxes.csv", "pics/three.png", "pics/tree.png", "boxes.csv:4: unknown image 'pics/tree.png'"),
+        ("boxes.csv", "9,9,Left lung", "9,9,nan", "boxes.csv:4: column 'label' holds 'nan', a missing value"),
         ("boxes.csv", "label", "labels", "boxes.csv:1: unknown column 'label'.*'labels'"),
         ("subjects.csv", "p2,,38,M,,PA,val", "p2,,38,M,,PA,vla", "subjects.csv:4: unknown split 'vla'.*'val'"),
         ("subjects.csv", "pics/four.png", "pics/five.png", "subjects.csv:5: image 'pics/five.png' is missing"),

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mmad.config.protocol import Fold
-from mmad.data.dataset import DataSet, policy_of, samples
+from mmad.data.dataset import DataSet, policy_of
 from mmad.data.folds import dealt, folded, held_out_ratio, lacking_folds, shared_training
 from mmad.data.phantom.generate import make_phantom
+from mmad.data.samples import samples
 
 
 @pytest.fixture(scope="module")

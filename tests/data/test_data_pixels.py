@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from mmad.data.importers.common import ImportReport
 from mmad.data.importers.csv import import_csv
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
+from mmad.data.unseen import UnseenImage, read_unseen
 
 WIDTH, HEIGHT = 32, 24
 #: Every value of 12 bits that a ramp over the image can hold.
@@ -96,6 +99,42 @@ def test_floats_are_refused_by_name(tmp_path: Path) -> None:
     src = write_source(tmp_path / "src", [Image.fromarray((RAMP / 4095).astype(np.float32))] * 2, "tif")
     with pytest.raises(DataError, match=r"subjects\.csv:2: image '0\.tif' holds floating-point values.*8 or 16 bits"):
         import_csv(src, tmp_path / "out")
+
+
+def test_pictures_that_would_be_read_as_others_are_refused(tmp_path: Path) -> None:
+    white = deep(RAMP)
+    several = [deep(RAMP / 16)] * 2
+    for number, (images, options, why) in enumerate(
+        (
+            ([white] * 2, {"tiffinfo": {262: 0}}, "writes white as 0, which is read of 8 bits alone"),
+            (several, {"save_all": True, "append_images": several}, "holds several pictures"),
+        )
+    ):
+        src = write_source(tmp_path / f"src{number}", images, "tif", **options)
+        with pytest.raises(DataError, match=rf"subjects\.csv:2: image '0\.tif' {why}; save one picture"):
+            import_csv(src, tmp_path / "out")
+        with pytest.raises(DataError, match=why):
+            read_unseen(UnseenImage("0.tif", src / "0.tif"), 12)
+
+
+@pytest.mark.parametrize(("bits", "greys_left"), [(12, 0), (16, 256)])
+def test_16_bits_in_colour_are_refused_where_the_upper_8_are_empty(bits: int, greys_left: int, tmp_path: Path) -> None:
+    src = write_source(tmp_path / "src", [Image.new("RGB", (WIDTH, HEIGHT))] * 2)
+    values = np.repeat(np.floor(RAMP / 4096 * 2**bits)[:, :, None], 3, axis=2).astype(">u2")  # (H, W, 3)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    png = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    for i in range(2):
+        (src / f"{i}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    if greys_left:
+        assert len(np.unique(greys(import_csv(src, tmp_path / "out")))) == greys_left
+    else:
+        with pytest.raises(DataError, match=r"image '0\.png' has channels of 16 bits.* nearly black; save such images"):
+            import_csv(src, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

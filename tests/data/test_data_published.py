@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,18 +131,19 @@ def padchest_gr(root: Path) -> Boxes:
 
 
 def voc(root: Path) -> Boxes:
-    corners = "<xmin>1</xmin><xmax>30</xmax><ymin>2</ymin><ymax>40</ymax>"
+    corners = "<xmin>2</xmin><xmax>60</xmax><ymin>4</ymin><ymax>80</ymax>"
+    size = "<size><width>128</width><height>128</height><depth>1</depth></size>"  # the files are of half that size
     for i in range(9):
         objects = f"<object><name>Mass</name><bndbox>{corners}</bndbox></object>" if i < 8 else ""
-        (root / f"v{i}.xml").write_text(f"<annotation><filename>v{i}.png</filename>{objects}</annotation>")
+        (root / f"v{i}.xml").write_text(f"<annotation><filename>v{i}.png</filename>{size}{objects}</annotation>")
     images(root, [f"v{i}.png" for i in range(9)])
     return {(f"v{i}", "Mass", 1.0, 2.0, 30.0, 40.0) for i in range(8)}
 
 
 def cvat(root: Path) -> Boxes:
-    box = '<box label="Mass" xtl="1.5" ytl="2" xbr="30" ybr="40" occluded="0" z_order="0"/>'
-    outline = '<polygon label="Nodule" points="5,6;9,50;7,60"/>'
-    each = "".join(f'<image id="{i}" name="c{i}.png" width="64" height="64">{box}{outline}</image>' for i in range(8))
+    box = '<box label="Mass" xtl="3" ytl="4" xbr="60" ybr="80" occluded="0" z_order="0"/>'
+    outline = '<polygon label="Nodule" points="10,12;18,100;14,120"/>'
+    each = "".join(f'<image id="{i}" name="c{i}.png" width="128" height="128">{box}{outline}</image>' for i in range(8))
     (root / "annotations.xml").write_text(f'<annotations>{each}<image id="8" name="c8.png"/></annotations>')
     images(root, [f"c{i}.png" for i in range(9)])
     sides = {"Mass": (1.5, 2.0, 30.0, 40.0), "Nodule": (5.0, 6.0, 9.0, 60.0)}
@@ -150,8 +152,13 @@ def cvat(root: Path) -> Boxes:
 
 def labelme(root: Path) -> Boxes:
     for i in range(9):
-        shape = {"label": "Mass", "points": [[30, 40], [1, 2]], "shape_type": "rectangle"}
-        found = {"imagePath": f"..\\img\\l{i}.png", "shapes": [shape] if i < 8 else []}
+        shape = {"label": "Mass", "points": [[60, 80], [2, 4]], "shape_type": "rectangle"}
+        found = {
+            "imageWidth": 128,
+            "imageHeight": 128,
+            "imagePath": f"..\\img\\l{i}.png",
+            "shapes": [shape] if i < 8 else [],
+        }
         (root / f"l{i}.json").write_text(json.dumps(found))
     images(root, [f"img/l{i}.png" for i in range(9)])
     return {(f"l{i}", "Mass", 1.0, 2.0, 30.0, 40.0) for i in range(8)}
@@ -179,6 +186,7 @@ def roboflow(root: Path) -> Boxes:
         images(root, [f"{split}/{name}" for name in names])
         entries = [{"id": i, "file_name": name, "width": 64, "height": 64} for i, name in enumerate(names)]
         boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 20.5, 30 + i]} for i in range(1, many)]
+        boxes.append(boxes[0] | {"bbox": [0, 0, 64, 64], "iscrowd": 1})
         found = {"images": entries, "annotations": boxes, "categories": classes}
         (root / split / "_annotations.coco.json").write_text(json.dumps(found))
         wanted |= {(name.removesuffix(".png"), "Mass", 1.0, 2.0, 21.5, 32.0 + i) for i, name in enumerate(names) if i}
@@ -191,9 +199,9 @@ def chexlocalize(root: Path) -> Boxes:
         found, masks = {}, {}
         for i in range(many):
             key = f"patient6{split == 'test':d}{i}_study1_view1_frontal"
-            outline = [[3, 4], [20, 40 + i], [30, 5]]
+            outline = [[6, 8], [40, 80 + 2 * i], [60, 10]]
             if i:  # of the first nothing was found
-                found[key] = {"img_size": [64, 64], "Edema": [outline, outline[:3]]}
+                found[key] = {"img_size": [128, 128], "Edema": [outline, outline[:3]]}
                 study = key.replace("_study1_", "-study1-")
                 wanted.add((f"images-{split}-{study}.png", "Edema", 3.0, 4.0, 30.0, 40.0 + i))
             masks[key] = {"Edema": {"size": [64, 64], "counts": ""}}
@@ -270,6 +278,16 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
     with pytest.raises(DataError, match="key 'imagge'"):
         read_published_set(file)
     file.write_text(file.read_text().replace("imagge", "image"))
+    for line, why in (
+        ('patient_pattern = "p[0-9]+"', "key 'patient_pattern': has no group"),
+        ('patient_pattern = "("', "key 'patient_pattern': is no regular expression"),
+        ('subjects = "/a.csv"', "key 'subjects': is no pattern of files below the folder"),
+        ('splits = { test = "**a" }', "key 'splits.test': is no pattern of files"),
+    ):
+        wrong = tmp_path / "wrong.toml"
+        wrong.write_text(f"{line}\n{file.read_text()}")
+        with pytest.raises(DataError, match=re.escape(f"wrong.toml: {why}")):
+            read_published_set(wrong)
     of = read_published_set(file)
     assert of == PublishedSet.model_validate(of.model_dump())
     with pytest.raises(DataError, match="holds no table of Mine"):
@@ -278,6 +296,8 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
         "file,xmin,ymin,xmax,ymax,label\n" + "".join(f"{i}.png,1,2,30,40,A\n" for i in range(9))
     )
     images(tmp_path, [f"{i}.png" for i in range(9)])
+    with pytest.raises(DataError, match="unknown column 'who'; correct key 'patient'"):
+        import_published(tmp_path, tmp_path / "out", of.model_copy(update={"patient": "who"}))
     call_mmad("data", "import", "described", str(tmp_path), "--describe", str(file), "--out", str(tmp_path / "out"))
     assert (tmp_path / "out" / "dataset.toml").is_file()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 import torch
 
 from mmad.base.errors import DataError
-from mmad.data.dataset import DataSet, by_reading, samples
+from mmad.data.dataset import DataSet
 from mmad.data.external import outside_data
 from mmad.data.image_cache import image_cache
 from mmad.data.loader import Studies, evaluation_batches, training_batches
 from mmad.data.reader import load_dataset
+from mmad.data.samples import by_reading, samples
 
 Change = Callable[[str, str, str], Path]
 
@@ -116,3 +118,12 @@ def test_on_another_data_set_a_reader_of_other_labels_has_read_the_image(change:
     assert found.labels == phantom.labels
     assert (found.box_study.tolist(), found.no_finding) == ([0, 3], ((2, "r1"), (0, "r2")))
     assert found.readers("test") == ("r1", "r2")
+
+
+def test_values_of_another_unit_are_named(change: Change, phantom: DataSet) -> None:
+    root = change("dataset.toml", "split_policy", 'mode = "unified"\nsplit_policy')
+    first, *others = phantom.numeric
+    celsius = dataclasses.replace(phantom, numeric=(dataclasses.replace(first, low=-9.0, high=-5.0), *others))
+    (told,) = [n for n in outside_data(root, celsius, {}, [first.name], ()).notes if "another unit" in n]
+    assert told.startswith(f"3 of 3 values of {first.name!r} lie outside -9 to -5, ")
+    assert not any("another unit" in note for note in outside_data(root, phantom, {}, [first.name], ()).notes)

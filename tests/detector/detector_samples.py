@@ -9,7 +9,8 @@ from torchvision.models.detection import FasterRCNN
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
-from mmad.detector import MultimodalRCNN, build_detector
+from mmad.detector.build import build_detector
+from mmad.detector.model import MultimodalRCNN
 
 SIDE = 64
 CXR = {"backbone": "custom1", "image_size": SIDE, "pretrained": False, "box_score_thresh": 0.0}

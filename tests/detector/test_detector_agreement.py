@@ -12,8 +12,9 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
-from mmad.detector import MultimodalRCNN, RoiMode, build_detector
-from mmad.detector.roi_heads import filled_boxes
+from mmad.detector.build import build_detector
+from mmad.detector.model import MultimodalRCNN
+from mmad.detector.roi_heads import RoiMode, filled_boxes
 
 LOG = {"rpn_nms_thresh": 0.3, "box_nms_thresh": 0.2, "box_detections_per_img": 10}
 MASK = {"use_mask": True, "mask_hidden_layers": 16}

@@ -10,10 +10,9 @@ from torchvision.models import MobileNet_V3_Small_Weights, ResNet50_Weights
 
 from mmad.base.records import ClinicalColumns
 from mmad.config.setup import ModelSetup
-from mmad.detector import parameter_counts
-from mmad.detector.build import idle_modules
+from mmad.detector.build import idle_modules, parameter_counts
 from mmad.detector.cost import PARTS, DetectorCost, ModuleCost, detector_cost
-from mmad.experiment_log import entry, setup_of
+from mmad.experiment_log.shipped import entry, setup_of
 
 SHAPES = ("e002", "e030", "e080", "e082", "e083", "e099")
 #: Fields of a setup per name: forms of the clinical branch that no entry has.

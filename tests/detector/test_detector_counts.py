@@ -3,7 +3,7 @@
 import pytest
 
 from mmad.config.setup import ModelSetup
-from mmad.detector import parameter_counts
+from mmad.detector.build import parameter_counts
 
 SMALL = {"backbone_out_channels": 16, "representation_size": 32}
 PAPER = {

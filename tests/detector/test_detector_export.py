@@ -11,7 +11,7 @@ from torchvision.ops import nms
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
-from mmad.detector import build_detector
+from mmad.detector.build import build_detector
 from mmad.detector.export import export_network
 from mmad.training.device import in_layout
 

@@ -12,7 +12,8 @@ from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import NO_DATA, RunSpec
 from mmad.config.setup import ModelSetup
-from mmad.detector import WITH_GROUND_TRUTH, build_detector, idle_modules
+from mmad.detector.build import build_detector, idle_modules
+from mmad.detector.roi_heads import WITH_GROUND_TRUTH
 from mmad.experiment_log.shipped import entries, setup_of
 
 

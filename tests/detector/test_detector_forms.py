@@ -9,8 +9,10 @@ from torch import nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mmad.config.setup import ModelSetup
-from mmad.detector import MultimodalRCNN, RoiMode, parameter_counts
 from mmad.detector.backbones import FrozenNorm
+from mmad.detector.build import parameter_counts
+from mmad.detector.model import MultimodalRCNN
+from mmad.detector.roi_heads import RoiMode
 
 DROPOUTS = {"clinical_expand_dropout_rate": 0.2, "clinical_conv_dropout_rate": 0.2, "fuse_dropout_rate": 0.2}
 

@@ -17,10 +17,11 @@ from mmad.base.records import DOCUMENTED_COLUMNS, ClinicalColumns
 from mmad.config.load import load_ablation
 from mmad.config.named_parts import PARTS, part_name, plain_part
 from mmad.config.setup import BACKBONES, ModelSetup
-from mmad.detector import MultimodalRCNN, build_detector, parameter_counts
+from mmad.detector.build import build_detector, parameter_counts
 from mmad.detector.clinical import ClinicalTokens
 from mmad.detector.cost import detector_cost
 from mmad.detector.fusions import DAFT, MMTM, CrossAttention, FiLM, Fusion, FusionShape, GatedSum, Late
+from mmad.detector.model import MultimodalRCNN
 from mmad.detector.parts import part_class
 
 WORDS = tuple(PARTS["fusion"].words)

@@ -8,7 +8,9 @@ import torch
 from detector_samples import ARMS, CLINICAL, CXR, ERA_A, ERA_C, FPN, batch, detector
 
 from mmad.config.setup import ModelSetup
-from mmad.detector import CLEAN, SAMPLED, WITH_GROUND_TRUTH, RoiMode, build, idle_modules
+from mmad.detector import build
+from mmad.detector.build import idle_modules
+from mmad.detector.roi_heads import CLEAN, SAMPLED, WITH_GROUND_TRUTH, RoiMode
 from mmad.detector.weights import initialise
 
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}

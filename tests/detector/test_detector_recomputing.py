@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
-from mmad.detector import MultimodalRCNN, build_detector
+from mmad.detector.build import build_detector
+from mmad.detector.model import MultimodalRCNN
 
 pytestmark = pytest.mark.slow
 

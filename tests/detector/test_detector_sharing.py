@@ -5,7 +5,7 @@ import torch
 from detector_samples import CXR, ERA_A, ERA_C, FPN, detector
 
 from mmad.base.errors import CheckpointError
-from mmad.detector import load_shared, load_weights
+from mmad.detector.weights import load_shared, load_weights
 
 
 @pytest.mark.slow

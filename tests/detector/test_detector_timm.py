@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
-from mmad.detector import WITH_GROUND_TRUTH, build_detector, parameter_counts
+from mmad.detector.build import build_detector, parameter_counts
+from mmad.detector.roi_heads import WITH_GROUND_TRUTH
 from mmad.detector.timm_body import TimmBody
 
 timm = pytest.importorskip("timm")

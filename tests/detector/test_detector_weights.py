@@ -11,7 +11,7 @@ from mmad.base.errors import SpecError, WeightsError
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import content_hash, weights_file
-from mmad.detector import build_detector
+from mmad.detector.build import build_detector
 
 
 @pytest.fixture

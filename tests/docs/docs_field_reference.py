@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from mmad.config.ablation_file import EVALUATION_FIELDS, SETUP_FIELDS, TRAINING_FIELDS, PhantomTable, TuneTable
 from mmad.config.field_effects import stated
 from mmad.config.hypothesis import Hypothesis
-from mmad.config.setup_checks import LOSS_NAMES
+from mmad.config.setup import LOSS_NAMES
 
 PAGE = Path(__file__).parents[2] / "docs" / "fields.md"
 #: What stands above the tables.

@@ -105,7 +105,7 @@ def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
     shown = {command: form(SHOWN[command]) for command in ("mmad status --json", "mmad watch --json")}
     source = DataSource(str(tmp_path), "phantom", "f" * 64)
     with Store.open(tmp_path / "mmad.sqlite") as store:
-        store.add_ablation(load_ablation(ROOT / "ablations" / "quickstart.toml", data=source))
+        store.add_ablation(load_ablation(ROOT / "ablations" / "quickstart.toml").on(source))
         for error in ("the loss became nan", None):
             run = store.claim(None, Owner.current())
             assert run is not None

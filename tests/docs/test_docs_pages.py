@@ -142,7 +142,7 @@ def test_commands_of_a_page_run(call_trained: Callable[..., Any], name: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["detector.md", "evaluation.md", "log.md", "paper.md", "queue.md", "report.md"])
+@pytest.mark.parametrize("name", ["detector.md", "log.md", "paper.md"])
 def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
     program = programs(name)
     assert program

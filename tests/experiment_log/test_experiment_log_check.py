@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mmad.experiment_log import entries
 from mmad.experiment_log.checks import check_entries
 from mmad.experiment_log.model import Checkpoint, LogEntry, LogNote, Losses, SetupPrint
 from mmad.experiment_log.parser import figure_groups, with_equals
+from mmad.experiment_log.shipped import entries
 
 FIELDS = {"name": "CXR", "use_clinical": False, "lr": 0.001, "lr_scheduler": None, "pretrained": True}
 

@@ -8,7 +8,7 @@ import pytest
 
 from mmad.base.errors import SpecError
 from mmad.config.setup import ModelSetup
-from mmad.experiment_log import compare_counts, entries, entry, later_entries, setup_of
+from mmad.experiment_log.shipped import compare_counts, entries, entry, later_entries, setup_of
 
 PRINTED = 748
 
@@ -70,7 +70,7 @@ def test_setups_that_differ_in_the_training_alone_have_one_architecture() -> Non
 
 @pytest.mark.slow
 def test_every_printed_number_is_met() -> None:
-    from mmad.detector import parameter_counts
+    from mmad.detector.build import parameter_counts
 
     found = compare_counts(lambda setup: {c.module: c.count for c in parameter_counts(setup)})
     assert [str(difference) for difference in found.differences] == []
@@ -79,7 +79,7 @@ def test_every_printed_number_is_met() -> None:
 
 @pytest.mark.slow
 def test_every_printed_number_of_the_later_part_is_met() -> None:
-    from mmad.detector import parameter_counts
+    from mmad.detector.build import parameter_counts
 
     for e in later_entries():
         counted = {c.module: c.count for c in parameter_counts(setup_of(e))}

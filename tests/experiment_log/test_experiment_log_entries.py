@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from mmad.base.errors import SpecError
-from mmad.experiment_log import LogEntry, LogFigure, entries, entry, setup_of
+from mmad.experiment_log.model import LogEntry, LogFigure
+from mmad.experiment_log.shipped import entries, entry, setup_of
 
 IDS = [f"e{number:03d}" for number in range(1, 102)]
 #: Headings that are a sentence and no name.
@@ -128,7 +129,7 @@ def test_facts_cannot_be_changed() -> None:
 
 @pytest.mark.slow
 def test_reading_the_log_imports_no_torch() -> None:
-    program = "import sys, mmad.experiment_log as d; d.entries(); assert 'torch' not in sys.modules"
+    program = "import sys, mmad.experiment_log.shipped as d; d.entries(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=600)
 
 

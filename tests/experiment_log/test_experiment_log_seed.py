@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mmad.experiment_log import entries
 from mmad.experiment_log.checks import Slip, check_entries
 from mmad.experiment_log.model import Log, LogEntry
 from mmad.experiment_log.parser import read_log_file
+from mmad.experiment_log.shipped import entries
 
 pytestmark = pytest.mark.shared
 

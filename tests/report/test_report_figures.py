@@ -32,7 +32,7 @@ from mmad.report.figures import (
 )
 from mmad.report.sections import ReportModel
 from mmad.report.tables import pairs_table, reader_verdicts_table
-from mmad.report.writers.tables import as_latex
+from mmad.report.writers.latex import as_latex
 
 PANEL = Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), marks=(2,))
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mmad.report.sections import ReportModel
 from mmad.report.table_model import Column, ReportTable, Shown
 from mmad.report.tables import all_tables
-from mmad.report.writers.tables import CHAR, LONG, as_latex, latex, write_tables
+from mmad.report.writers.latex import CHAR, LONG, as_latex, latex
+from mmad.report.writers.tables import write_tables
 
 ENGINES = [name for name in ("pdflatex", "xelatex", "lualatex", "tectonic") if shutil.which(name)]
 DOCUMENT = "\\documentclass{article}\n\\usepackage{booktabs,longtable,graphicx}\n\\begin{document}\n%s\\end{document}\n"

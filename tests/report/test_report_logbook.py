@@ -303,7 +303,7 @@ def test_the_store_s_logs_are_read(tmp_path: Path) -> None:
         "[protocol]\nepochs = 1\n"
     )
     with Store.open(tmp_path / "db.sqlite") as store:
-        store.add_ablation(load_ablation(tmp_path / "one.toml", data=DataSource("d", "d", "5f" * 32)))
+        store.add_ablation(load_ablation(tmp_path / "one.toml").on(DataSource("d", "d", "5f" * 32)))
         write_report(store, html=tmp_path / "r.html")
         assert "details.entry" not in (tmp_path / "r.html").read_text("utf-8")
         plain = {"id": "e001", "line": 1, "line_end": 2, "sections": [], "heading": "## Mine"}

@@ -22,7 +22,8 @@ from mmad.data.phantom.generate import make_phantom
 from mmad.report.paper import MEASURES, paper_table
 from mmad.report.write_report import write_paper
 from mmad.report.writers.html import table_page
-from mmad.report.writers.tables import as_csv, as_latex, latex
+from mmad.report.writers.latex import as_latex, latex
+from mmad.report.writers.tables import as_csv
 from mmad.store.lookup import find_seeds
 from mmad.store.store import Store
 

@@ -38,7 +38,7 @@ def store(tmp_path: Path, sample: Sample) -> Store:
     file = tmp_path / "patience.toml"
     file.write_text(FILE)
     data = DataSource(path=str(tmp_path / "data"), name="phantom", fingerprint="5f" * 32)
-    ablation = load_ablation(file, data=data, weights="none")
+    ablation = load_ablation(file, weights="none").on(data)
     store = Store.open(tmp_path / "db" / "mmad.sqlite")
     store.add_ablation(ablation)
     keys = list(dict.fromkeys(m.run.key for m in ablation.members))

@@ -69,7 +69,7 @@ def queue(folder: Path, name: str = "one", lr: float = 1e-3) -> Path:
     (folder / f"{name}.toml").write_text(FILE.format(title=name, lr=lr))
     data = DataSource(path="data", name="phantom", fingerprint="5f" * 32)
     with Store.open(folder / "db" / "mmad.sqlite") as store:
-        store.add_ablation(load_ablation(folder / f"{name}.toml", data=data))
+        store.add_ablation(load_ablation(folder / f"{name}.toml").on(data))
     return folder / "db" / "mmad.sqlite"
 
 

@@ -203,7 +203,7 @@ epochs = 2
 def test_only_narrows_to_settings_arms_and_seeds(tmp_path: Path) -> None:
     file = tmp_path / "some.toml"
     file.write_text(FILE)
-    ablation = load_ablation(file, data=DataSource("/nowhere", "phantom", "f" * 64))
+    ablation = load_ablation(file).on(DataSource("/nowhere", "phantom", "f" * 64))
     setting = ablation.members[0].setting
     for words, count in (
         ((), 8),

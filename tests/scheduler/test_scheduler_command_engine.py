@@ -1,4 +1,4 @@
-"""Runs as lines of a shell: some stay, some return at once, some fail, some lose what they were given."""
+"""Runs by a shell command each: some stay, some return at once, some fail, some lose what they were given."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def rows(bench: Bench, number: int = 0) -> list[int]:
     ("line", "said"),
     [
         (None, "--template: is needed; as in --template 'ssh gpu1 {quoted}'"),
-        ("ssh gpu1", "--template: 'ssh gpu1' hands out no {command}; as in --template 'ssh gpu1 {quoted}'"),
+        ("ssh gpu1", "--template: 'ssh gpu1' has no {command} or {quoted}; as in --template 'ssh gpu1 {quoted}'"),
         (
             "sh {program}",
-            "--template: {program} is nothing that is filled in; use {command}, {quoted}, {key} or {gpus}, and",
+            "--template: {program} is not a placeholder; use {command}, {quoted}, {key} or {gpus}, and",
         ),
         ("sh -c {", "--template: 'sh -c {': "),
         ("sh -c '{command}", "Unterminated quoted string; try it in a shell"),
@@ -69,9 +69,9 @@ def test_a_line_of_a_shell_is_taken(line: str) -> None:
 def test_what_the_lines_run_on_has_to_be_said() -> None:
     with pytest.raises(MmadError, match="--device: auto: what the lines run on is not known here; say --device cuda"):
         command_slots(STAYS, None)
-    with pytest.raises(MmadError, match="--jobs: 0 is no number of runs"):
+    with pytest.raises(MmadError, match="--jobs: 0 is not a number of runs"):
         command_slots(STAYS, 0, "cpu")
-    assert command_slots(STAYS, 3, "cuda").describe(1) == "lines of a shell, 3 runs at once"
+    assert command_slots(STAYS, 3, "cuda").describe(1) == "a shell command, 3 runs at once"
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_every_run_is_a_line_that_stays_or_returns(bench: MakeBench, line: str) 
     assert errors.splitlines() == [
         "mmad: s2 · CXR · seed 0: failed: images/7.png: the image cannot be decoded; replace it"
     ]
-    assert out.splitlines()[0] == "3 runs to train on lines of a shell, 2 runs at once"
+    assert out.splitlines()[0] == "3 runs to train on a shell command, 2 runs at once"
     assert list((StorePaths(three.database).runs / "lines").iterdir()) == []
 
 

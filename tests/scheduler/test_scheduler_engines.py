@@ -23,7 +23,7 @@ def test_this_machine_is_the_default() -> None:
     [
         ({"name": "rey"}, "--executor: no such executor 'rey'; did you mean ray?"),
         ({"name": "zzz"}, "--executor: no such executor 'zzz'; use local, ray, slurm, command"),
-        ({"name": "local", "jobs": 3}, "--jobs: is for lines of a shell; add --executor command, or leave it out"),
+        ({"name": "local", "jobs": 3}, "--jobs: is for --executor command; add that, or leave it out"),
         ({"name": "command", "per_gpu": 2}, "--per-gpu: a line has one run; leave it out, and say --jobs"),
         (
             {"name": "local", "address": "here:1"},
@@ -84,5 +84,5 @@ def test_a_dry_run_needs_no_slurm_here(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MmadError, match="there is no sbatch here"):
         ExecutorChoice("slurm").slots()
     assert ExecutorChoice("slurm", slurm=("gpus=1",)).slots(dry=True).on_gpu
-    with pytest.raises(MmadError, match="jobs=x is no number of jobs"):
+    with pytest.raises(MmadError, match="jobs=x is not a number of jobs"):
         ExecutorChoice("slurm", slurm=("jobs=x",)).slots(dry=True)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -17,8 +18,11 @@ from queue_bench import PROGRAMS, Bench
 
 from mmad.store.store import Store
 
-pytest.importorskip("ray", reason="the package ray is not installed (pip install 'mmad[ray]')")
-pytestmark = pytest.mark.slow
+# Whether it is there is asked of its files: to import it takes a second of every process that collects this file.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (pip install 'mmad[ray]')"),
+]
 MakeBench = Callable[..., Bench]
 
 CHECK = """

@@ -93,7 +93,7 @@ def test_gpus_are_taken_where_an_option_or_the_device_says_so() -> None:
     assert [slurm_slots(words, "cuda").largest for words in asked] == [2, 4, 1, None]
     assert slurm_slots(["jobs=4"], "cuda").capacity(1) == 4
     assert slurm_slots(["partition=p,jobs=4"], "cuda").describe(1) == "Slurm, partition p, a GPU each, 4 runs at once"
-    with pytest.raises(MmadError, match="jobs=none is no number of jobs"):
+    with pytest.raises(MmadError, match="jobs=none is not a number of jobs"):
         slurm_slots(["jobs=none"])
 
 

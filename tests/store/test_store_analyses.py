@@ -73,7 +73,7 @@ def test_a_database_of_the_first_schema_is_upgraded_whole(tmp_path: Path) -> Non
     with pytest.raises(OlderSchema, match="older schema 0001"):
         Store.open(database, read_only=True)
     with Store.open(database) as store:
-        assert [s.path for s in member_summaries(store)] == [
+        assert [s.member.path for s in member_summaries(store)] == [
             "patience/patience 10/CXR/0",
             "patience/patience 10/CXR+Clinical/0",
         ]

@@ -18,7 +18,6 @@ from mmad.store.lookup import (
     find_ensembles,
     find_run,
     find_seeds,
-    member_path,
     member_summaries,
     named_ablation,
     run_detail,
@@ -82,7 +81,7 @@ def test_the_views_agree_with_the_records(store: Store) -> None:
 def test_summaries_can_be_of_one_ablation(store: Store) -> None:
     store.add_ablation(samples.ablation("one"))
     store.add_ablation(samples.ablation("two"))
-    assert [s.path for s in member_summaries(store, "two")] == [
+    assert [s.member.path for s in member_summaries(store, "two")] == [
         "two/patience 10/CXR/0",
         "two/patience 10/CXR+Clinical/0",
     ]
@@ -102,13 +101,13 @@ def test_a_member_is_found_by_its_path_or_key(store: Store) -> None:
     ):
         found = find_run(store, name)
         assert found.run.key == good
-        assert [member_path(m) for m in found.members] == ["patience/patience 10/CXR/0"]
+        assert [m.path for m in found.members] == ["patience/patience 10/CXR/0"]
 
 
 def test_the_member_that_was_named_stands_first(store: Store) -> None:
     store.add_ablation(samples.ablation("one"))
     store.add_ablation(samples.ablation("two"))
-    paths = [member_path(m) for m in find_run(store, "two/patience 10/CXR").members]
+    paths = [m.path for m in find_run(store, "two/patience 10/CXR").members]
     assert paths == ["two/patience 10/CXR/0", "one/patience 10/CXR/0"]
 
 
@@ -125,6 +124,7 @@ def test_several_seeds_need_naming(store: Store) -> None:
     [
         ("patience/patience 10/CRX", "did you mean 'patience/patience 10/cxr'"),
         ("patience/patience 10", "patience/patience 10/CXR/0, patience/patience 10/CXR\\+Clinical/0; name one"),
+        ("patienec", "did you mean 'patience'"),
         ("zzz", "mmad runs lists them all"),
     ],
 )
@@ -212,7 +212,7 @@ def test_the_overlap_of_the_member_names_the_plain_ap() -> None:
 def test_an_arm_means_all_its_seeds(store: Store) -> None:
     store.add_ablation(samples.ablation(seeds=(0, 1)))
     found = find_seeds(store, "patience/patience 10/CXR")
-    assert [[member_path(m) for m in one.members] for one in found] == [
+    assert [[m.path for m in one.members] for one in found] == [
         ["patience/patience 10/CXR/0"],
         ["patience/patience 10/CXR/1"],
     ]

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from training_runs import Notes, Start, specification
+from training_runs import Notes, Start, Whole, specification
 
 from mmad.base.paths import RunPaths
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.training import train
+from mmad.training import device
+from mmad.training.trainer import train
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _asked_once() -> Iterator[None]:
+    """Ask git and the packages once for what a process of a user asks once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_git_state", "_versions"):
+            patch.setattr(device, name, functools.cache(getattr(device, name)))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +51,19 @@ def start(dataset: DataSet, tmp_path: Path) -> Start:
         )
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def whole(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Train a run without a stop, once for all tests: what it told, and its folder, which no test may change."""
+    known: dict[str, tuple[Notes, Path]] = {}
+
+    def trained(epochs: int = 3, **fields: object) -> tuple[Notes, Path]:
+        spec = specification(dataset, epochs, **fields)
+        if spec.key not in known:
+            notes, folder = Notes(), tmp_path_factory.mktemp("whole")
+            assert train(spec, dataset_path=dataset.root, run=RunPaths(folder), recorder=notes) == "finished"
+            known[spec.key] = notes, folder
+        return known[spec.key]
+
+    return trained

@@ -16,7 +16,8 @@ from mmad.config.protocol import Continues
 from mmad.config.runs import RunSpec
 from mmad.data.dataset import DataSet
 from mmad.evaluation.detections_file import read_detections
-from mmad.training import checkpoint, train
+from mmad.training import checkpoint
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 

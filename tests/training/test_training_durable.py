@@ -17,7 +17,7 @@ from mmad.config.runs import Ablation, Member, RunSpec
 from mmad.data.dataset import DataSet
 from mmad.evaluation.detections_file import read_detections
 from mmad.store.store import Store
-from mmad.training import train
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 

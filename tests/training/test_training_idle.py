@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from mmad.config.field_effects import Condition, stated
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import DataSource, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
-from mmad.detector import EVALUATION_MODES, build_detector
-from mmad.training import checkpoint, train
+from mmad.detector.build import build_detector
+from mmad.detector.roi_heads import EVALUATION_MODES
+from mmad.training import checkpoint
+from mmad.training.trainer import train
 
 SMALL: dict[str, Any] = {
     "backbone": "custom2", "image_size": 32, "pretrained": False, "batch_size": 2, "lr": 0.01, "measure_test": False,
@@ -103,7 +107,7 @@ TRIED = {
     "lr_scheduler ≠ MultiStepLR": ["one rate", "plateau"],
     "reduceLROnPlateau_full_stop = true": ["plateau, full stop"],
 }
-#: Runs of large networks: there the fields that their conditions make idle are changed together.
+#: Runs of large networks: there the fields of all their conditions are changed together.
 LARGE = ("torchvision's", "pyramid of Swin-T")
 #: Field → another value than in any of the runs, or the two that it has.
 OTHER: dict[str, Any] = {
@@ -153,14 +157,13 @@ def _claims() -> Iterator[tuple[str, Condition]]:
 
 
 def _cases() -> Iterator[Case]:
-    together: dict[str, list[tuple[str, Condition]]] = {}
+    """In a run, the fields that one condition makes idle are changed together; of a large network, those of all."""
+    together: dict[tuple[str, Condition | None], list[tuple[str, Condition]]] = {}
     for field, condition in _claims():
         for run in TRIED[str(condition)]:
-            if run in LARGE:
-                together.setdefault(run, []).append((field, condition))
-            elif _other(field, run):
-                yield Case(((field, condition),), run)
-    yield from (Case(tuple(claims), run) for run, claims in together.items())
+            if run in LARGE or _other(field, run):
+                together.setdefault((run, None if run in LARGE else condition), []).append((field, condition))
+    yield from (Case(tuple(claims), run) for (run, _), claims in together.items())
 
 
 def _parts(run: str, **fields: Any) -> tuple[ModelSetup, TrainingProtocol]:
@@ -189,9 +192,9 @@ CASES = list(_cases())
 
 
 @pytest.fixture(scope="module")
-def known() -> dict[str, dict[str, str]]:
-    """What the runs themselves gave, each trained once."""
-    return {}
+def own(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
+    """What a run itself gives, trained once."""
+    return functools.cache(lambda run: _trained(dataset, tmp_path_factory.mktemp("own"), *_parts(run)))
 
 
 def _trained(dataset: DataSet, folder: Path, setup: ModelSetup, protocol: TrainingProtocol) -> dict[str, str]:
@@ -259,12 +262,19 @@ def test_every_condition_is_tried_on_every_field_it_makes_idle() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_idle_field_changes_no_bit(
-    case: Case, dataset: DataSet, known: dict[str, dict[str, str]], tmp_path: Path
+    case: Case, dataset: DataSet, own: Callable[[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    if case.run not in known:
-        known[case.run] = _trained(dataset, tmp_path / "own", *_parts(case.run))
-    other = _trained(dataset, tmp_path / "other", *_parts(case.run, **case.others()))
-    assert other == known[case.run]
+    assert _trained(dataset, tmp_path, *_parts(case.run, **case.others())) == own(case.run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", sorted({case.run for case in CASES if len(case.fields) > 1}.difference(LARGE)))
+def test_each_of_the_fields_that_are_changed_together_changes_no_bit_alone(run: str, dataset: DataSet) -> None:
+    """Neither of the new network nor of its losses and detections, nor what it draws."""
+    fields = {name for case in CASES if case.run == run and len(case.fields) > 1 for name in case.fields}
+    setups = {name: _parts(run, **_other(name, run))[0] for name in fields & ModelSetup.model_fields.keys()}
+    own = _begun(dataset, _parts(run)[0])
+    assert {name: _begun(dataset, setup) for name, setup in setups.items()} == dict.fromkeys(setups, own)
 
 
 @pytest.mark.slow
@@ -280,19 +290,25 @@ def test_an_idle_field_changes_no_bit(
     ],
 )
 def test_a_field_that_is_not_idle_is_seen(
-    run: str, field: str, value: object, parts: set[str], dataset: DataSet, tmp_path: Path
+    run: str,
+    field: str,
+    value: object,
+    parts: set[str],
+    dataset: DataSet,
+    own: Callable[[str], dict[str, str]],
+    tmp_path: Path,
 ) -> None:
-    own = _trained(dataset, tmp_path / "own", *_parts(run))
-    other = _trained(dataset, tmp_path / "other", *_parts(run, **{field: value}))
-    assert parts <= {part for part in own if own[part] != other[part]}
+    other = _trained(dataset, tmp_path, *_parts(run, **{field: value}))
+    assert parts <= {part for part, kept in own(run).items() if kept != other[part]}
 
 
 @pytest.mark.slow
-def test_measuring_the_training_changes_no_weight(dataset: DataSet, tmp_path: Path) -> None:
+def test_measuring_the_training_changes_no_weight(
+    dataset: DataSet, own: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
     """Though the box head has dropout, which would draw for the boxes that are only looked at too."""
-    own = _trained(dataset, tmp_path / "own", *_parts("CXR"))
-    other = _trained(dataset, tmp_path / "other", *_parts("CXR", record_training_performance=False))
-    assert {part for part in own if own[part] != other[part]} == {"figures"}
+    other = _trained(dataset, tmp_path, *_parts("CXR", record_training_performance=False))
+    assert {part for part, kept in own("CXR").items() if kept != other[part]} == {"figures"}
 
 
 SAMPLED = {
@@ -324,8 +340,27 @@ def _evaluated(dataset: DataSet, proposals: str, **fields: Any) -> str:
     """What given weights detect in given images."""
     setup, _ = _parts("CXR", **fields)
     model = build_detector(setup, labels=len(dataset.labels), columns=ClinicalColumns(), seed=0).eval()
+    with torch.no_grad():
+        return _digest(list(model(*_given(), mode=EVALUATION_MODES[proposals]).detections))
+
+
+def _given() -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
-    targets = [{"boxes": torch.tensor([[4.0, 4.0, 20.0, 20.0]]), "labels": torch.tensor([1])} for _ in images]
+    return images, [{"boxes": torch.tensor([[4.0, 4.0, 20.0, 20.0]]), "labels": torch.tensor([1])} for _ in images]
+
+
+def _begun(dataset: DataSet, setup: ModelSetup) -> str:
+    """A new network, its losses of given images in training, what it then detects, and the generator's state."""
+    chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
+    columns = chosen if setup.use_clinical else ClinicalColumns()
+    indicators = setup.missing_indicators
+    encoder = ClinicalEncoder.fit(dataset, columns, setup.clinical_values, indicators=indicators)
+    clinical = [torch.from_numpy(values) for values in encoder.encode(dataset, [0, 1])]
+    model = build_detector(setup, labels=len(dataset.labels), columns=columns, seed=0, weights="none")
+    new = _digest(model.state_dict())
     with torch.no_grad():
-        return _digest(list(model(images, targets, mode=EVALUATION_MODES[proposals]).detections))
+        losses = model.train()(*_given(), *clinical).losses
+        drawn = torch.get_rng_state()
+        found = model.eval()(*_given(), *clinical).detections
+    return _digest([new, losses, drawn, list(found)])

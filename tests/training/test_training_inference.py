@@ -16,8 +16,8 @@ from mmad.config.runs import RunSpec
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.detections_file import read_detections
-from mmad.training import train
 from mmad.training.inference import InferenceRunner, InputAlteration
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 

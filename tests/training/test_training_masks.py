@@ -11,8 +11,8 @@ from mmad.base.paths import RunPaths
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.coco import scores_by_overlap
 from mmad.evaluation.detections_file import read_detections
-from mmad.training import train
 from mmad.training.inference import InferenceRunner
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 MASKS = {"ap_mask_iou", "ar_mask_iou", "ap_mask_iobb", "ar_mask_iobb"}

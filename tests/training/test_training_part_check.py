@@ -19,9 +19,9 @@ from mmad.config import user_modules
 from mmad.config.setup import ModelSetup
 from mmad.config.user_modules import find_module, make_importable
 from mmad.data.dataset import DataSet
-from mmad.detector import build_detector, parameter_counts
-from mmad.training import train
+from mmad.detector.build import build_detector, parameter_counts
 from mmad.training.part_check import check
+from mmad.training.trainer import train
 
 PAGE = Path(__file__).parents[2] / "docs" / "parts.md"
 HEAD = """\

@@ -13,7 +13,8 @@ from torch.optim import SGD
 from mmad.base.errors import DivergedError
 from mmad.config.setup import ModelSetup
 from mmad.data.loader import Batch
-from mmad.detector import DetectorOutput, RoiMode
+from mmad.detector.model import DetectorOutput
+from mmad.detector.roi_heads import RoiMode
 from mmad.training.device import Precision
 from mmad.training.divergence import DivergenceMonitor
 from mmad.training.loop import Collector, PassResult, Stepper, evaluation_pass, train_pass

@@ -18,7 +18,7 @@ from mmad.base.paths import RunPaths
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
-from mmad.training import checkpoint, device, loop, train
+from mmad.training import checkpoint, device, loop
 from mmad.training.device import (
     _single_precision,
     begun_layout,
@@ -30,6 +30,7 @@ from mmad.training.device import (
     prepare_process,
     settings_restored,
 )
+from mmad.training.trainer import train
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "mps:1", "meta", "", "cuda 1"])

@@ -22,12 +22,12 @@ from mmad.config.runs import DataSource, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.detector import build_detector
 from mmad.detector.boxes import FlatBoxes
+from mmad.detector.build import build_detector
 from mmad.detector.pooling import PooledMaps
 from mmad.evaluation.coco import evaluate
-from mmad.training import train
 from mmad.training.inference import InferenceRunner, InputAlteration
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 

@@ -17,14 +17,13 @@ from training_runs import Notes, specification
 from mmad.base.errors import RankLostError, SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.records import Progress
-from mmad.config.setup import ModelSetup
-from mmad.config.setup_checks import problems
+from mmad.config.setup import ModelSetup, problems
 from mmad.data.dataset import DataSet
-from mmad.detector import RoiMode
 from mmad.detector.clinical import BatchNorm
-from mmad.training import checkpoint, train
+from mmad.detector.roi_heads import RoiMode
+from mmad.training import checkpoint
 from mmad.training.ranks import RankProcesses, Ranks, devices_of, synchronised
-from mmad.training.trainer import Unrecorded, _Training, never
+from mmad.training.trainer import Unrecorded, _Training, never, train
 
 #: Everything that stands between a batch's gradients and its step.
 FIELDS: Mapping[str, object] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from training_runs import Notes, Start, specification
+from training_runs import Notes, Start, Whole, specification
 
 from mmad.base.errors import CheckpointError, SpecError
 from mmad.base.paths import RunPaths
@@ -17,7 +18,8 @@ from mmad.base.records import Progress
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Studies
 from mmad.evaluation.detections_file import read_detections
-from mmad.training import checkpoint, train
+from mmad.training import checkpoint
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 
@@ -74,18 +76,18 @@ MASKS: Mapping[str, object] = {"use_mask": True, "mask_hidden_layers": 4, "recor
 @pytest.mark.parametrize("fields", [{}, CARRYING, MASKS, TODAY], ids=["plain", "carrying", "masks", "today"])
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
 def test_a_stop_keeps_every_step_that_was_made(
-    start: Start, tmp_path: Path, stop_after: int, fields: dict[str, object]
+    start: Start, whole: Whole, tmp_path: Path, stop_after: int, fields: dict[str, object]
 ) -> None:
-    whole, parts = Notes(), Notes()
-    start(whole, "whole", epochs=2, **fields)
+    expected, folder = whole(2, **fields)
+    parts = Notes()
     assert start(parts, "parts", epochs=2, stop_after=stop_after, **fields) == "interrupted"
     assert parts.steps == stop_after
     assert any("-step-" in name for name in files(tmp_path / "parts"))
     assert start(parts, "parts", epochs=2, **fields) == "finished"
-    assert parts.steps == whole.steps  # nothing was trained twice
-    assert parts.numbers() == whole.numbers()
+    assert parts.steps == expected.steps  # nothing was trained twice
+    assert parts.numbers() == expected.numbers()
     assert not any("-step-" in name for name in files(tmp_path / "parts"))
-    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert weights(tmp_path / "parts") == weights(folder)
 
 
 def weights(folder: Path) -> object:
@@ -104,11 +106,9 @@ def _bits(value: object) -> object:
     return [_bits(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def test_what_is_evaluated_and_kept_is_the_average_of_the_weights(start: Start, tmp_path: Path) -> None:
-    plain, averaged = Notes(), Notes()
-    start(plain, "plain", epochs=2)
-    start(averaged, "averaged", epochs=2, ema_decay=0.7)
-    of_plain, of_averaged = (checkpoint.latest(RunPaths(tmp_path / name)) for name in ("plain", "averaged"))
+def test_what_is_evaluated_and_kept_is_the_average_of_the_weights(whole: Whole) -> None:
+    (plain, plain_folder), (averaged, averaged_folder) = whole(2), whole(2, ema_decay=0.7)
+    of_plain, of_averaged = (checkpoint.latest(RunPaths(folder)) for folder in (plain_folder, averaged_folder))
     assert of_plain is not None
     assert of_averaged is not None
     assert _bits(of_averaged[1].tensors["trained"]) == _bits(of_plain[1].tensors["model"])  # training is the same
@@ -123,10 +123,9 @@ def test_what_is_evaluated_and_kept_is_the_average_of_the_weights(start: Start, 
 
 @pytest.mark.parametrize("phase", ["val", "test"])
 def test_a_stop_while_an_epoch_is_evaluated_trains_nothing_again(
-    start: Start, dataset: DataSet, tmp_path: Path, phase: str
+    whole: Whole, dataset: DataSet, tmp_path: Path, phase: str
 ) -> None:
-    whole, parts = Notes(), Notes()
-    start(whole, "whole", epochs=2, **CARRYING)
+    (expected, _), parts = whole(2, **CARRYING), Notes()
     spec, run = specification(dataset, 2, **CARRYING), RunPaths(tmp_path / "parts")
     judged: list[int] = []
 
@@ -139,25 +138,25 @@ def test_a_stop_while_an_epoch_is_evaluated_trains_nothing_again(
     how = {"dataset_path": dataset.root, "run": run}
     assert train(spec, recorder=begun, stop=lambda: bool(judged), **how) == "interrupted"
     assert train(spec, recorder=parts, **how) == "finished"
-    assert begun.steps + parts.steps == whole.steps
-    assert begun.numbers() | parts.numbers() == whole.numbers()
+    assert begun.steps + parts.steps == expected.steps
+    assert begun.numbers() | parts.numbers() == expected.numbers()
 
 
 @pytest.mark.parametrize("fields", [{}, CARRYING], ids=["plain", "carrying"])
 @pytest.mark.parametrize("kill", [2, 3, 5, 8])
 def test_a_kill_costs_no_more_than_the_steps_between_two_checkpoints(
-    dataset: DataSet, tmp_path: Path, kill: int, fields: dict[str, object]
+    dataset: DataSet, whole: Whole, tmp_path: Path, kill: int, fields: dict[str, object]
 ) -> None:
     spec = specification(dataset, 2, batch_size=3, **fields)
-    whole, dying, parts = Notes(), Dying(kill), Notes()
-    train(spec, dataset_path=dataset.root, run=RunPaths(tmp_path / "whole"), recorder=whole)
+    expected, folder = whole(2, batch_size=3, **fields)
+    dying, parts = Dying(kill), Notes()
     how = {"dataset_path": dataset.root, "run": RunPaths(tmp_path / "parts"), "checkpoint_every": 2}
     with pytest.raises(Killed):
         train(spec, recorder=dying, **how)
     assert train(spec, recorder=parts, **how) == "finished"
-    assert dying.steps + parts.steps - whole.steps <= 2
-    assert dying.numbers() | parts.numbers() == whole.numbers()
-    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert dying.steps + parts.steps - expected.steps <= 2
+    assert dying.numbers() | parts.numbers() == expected.numbers()
+    assert weights(tmp_path / "parts") == weights(folder)
 
 
 def test_going_on_reads_no_image_that_was_shown_before_the_kill(
@@ -182,12 +181,13 @@ def test_going_on_reads_no_image_that_was_shown_before_the_kill(
     assert len(shown) == trained - 4 * 3 + judged
 
 
-def test_checkpoints_between_two_epochs_change_no_number_and_are_pruned(start: Start, tmp_path: Path) -> None:
-    plain, often = Notes(), Notes()
-    start(plain, "plain", epochs=2)
+def test_checkpoints_between_two_epochs_change_no_number_and_are_pruned(
+    start: Start, whole: Whole, tmp_path: Path
+) -> None:
+    (plain, folder), often = whole(2), Notes()
     start(often, "often", epochs=2, checkpoint_every=1)
     assert often.numbers() == plain.numbers()
-    assert files(tmp_path / "often") == files(tmp_path / "plain")
+    assert files(tmp_path / "often") == files(folder)
 
 
 def test_an_interval_below_one_step_is_refused(start: Start) -> None:
@@ -206,16 +206,15 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["truncate", "flip"])
 def test_a_damaged_newest_checkpoint_is_told_moved_aside_and_trained_again(
-    start: Start, tmp_path: Path, how: str
+    start: Start, whole: Whole, tmp_path: Path, how: str
 ) -> None:
-    whole, again = Notes(), Notes()
-    start(whole)
-    run = RunPaths(tmp_path / "run")
-    newest = run.folder / next(c.path for c in whole.checkpoints if c.kind == "last")
+    (expected, folder), again = whole(), Notes()
+    run = RunPaths(shutil.copytree(folder, tmp_path / "run"))
+    newest = run.folder / next(c.path for c in expected.checkpoints if c.kind == "last")
     damage(newest, how)
     assert start(again) == "finished"
     assert again.epochs.keys() == {2, 3}  # 2 is told again, 3 trained again
-    assert {k: v for k, v in whole.numbers().items() if k[0] > 1} == again.numbers()
+    assert {k: v for k, v in expected.numbers().items() if k[0] > 1} == again.numbers()
     (warning,) = again.warnings
     assert warning.startswith(f"the checkpoint {newest.name} is damaged")
     assert f"it was moved to {newest.name}.damaged, and the one before it is used" in warning
@@ -224,10 +223,9 @@ def test_a_damaged_newest_checkpoint_is_told_moved_aside_and_trained_again(
         checkpoint.load(run.folder / row.path)
 
 
-def test_what_the_checkpoint_before_names_is_there_when_it_is_needed(start: Start, tmp_path: Path) -> None:
-    run = RunPaths(tmp_path / "run")
-    notes = Notes()
-    assert start(notes, epochs=4) == "finished"
+def test_what_the_checkpoint_before_names_is_there_when_it_is_needed(whole: Whole, tmp_path: Path) -> None:
+    notes, folder = whole(4)
+    run = RunPaths(shutil.copytree(folder, tmp_path / "run"))
     newest = next(c for c in notes.checkpoints if c.kind == "last")
     damage(run.folder / newest.path, "flip")
     found = checkpoint.latest(run)
@@ -236,20 +234,21 @@ def test_what_the_checkpoint_before_names_is_there_when_it_is_needed(start: Star
         assert row["path"] == "" or (run.folder / row["path"]).exists()
 
 
-def test_with_every_checkpoint_damaged_the_run_starts_anew_with_equal_numbers(start: Start, tmp_path: Path) -> None:
-    whole, again = Notes(), Notes()
-    start(whole)
+def test_with_every_checkpoint_damaged_the_run_starts_anew_with_equal_numbers(
+    start: Start, whole: Whole, tmp_path: Path
+) -> None:
+    (expected, folder), again = whole(), Notes()
+    shutil.copytree(folder, tmp_path / "run")
     broken = list((tmp_path / "run" / "checkpoints").iterdir())
     for path in broken:
         damage(path, "flip")
     assert start(again) == "finished"
-    assert again.numbers() == whole.numbers()
+    assert again.numbers() == expected.numbers()
     assert len(again.warnings) == len(broken)
 
 
 def test_detections_that_a_power_cut_took_come_back_from_their_checkpoint(start: Start, tmp_path: Path) -> None:
-    whole, parts = Notes(), Notes()
-    start(whole, "whole")
+    parts = Notes()
     start(parts, "parts", stop_after=5)
     lost = [path for path in (tmp_path / "parts" / "detections").iterdir() if "val" in path.name]
     assert lost

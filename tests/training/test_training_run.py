@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_runs import Notes, Start, specification
+from training_runs import Notes, Start, Whole, specification
 
 from mmad.base.errors import CheckpointError, DataError, DivergedError, MmadError, SpecError
 from mmad.base.paths import RunPaths
@@ -23,14 +23,15 @@ from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
 from mmad.evaluation.coco import Scores, evaluate
 from mmad.evaluation.detections_file import read_detections
-from mmad.training import checkpoint, loop, train, trainer
+from mmad.training import checkpoint, loop, trainer
+from mmad.training.trainer import train
 
 pytestmark = pytest.mark.slow
 
 
-def test_two_runs_of_one_key_are_equal_bit_for_bit(start: Start) -> None:
-    first, second = Notes(), Notes()
-    assert start(first, "a") == start(second, "b") == "finished"
+def test_two_runs_of_one_key_are_equal_bit_for_bit(start: Start, whole: Whole) -> None:
+    (first, _), second = whole(), Notes()
+    assert start(second) == "finished"
     assert first.numbers() == second.numbers()
     assert all(math.isfinite(v) for (_, _, name), v in first.numbers().items() if name.startswith("loss"))
     assert {(s, n) for _, s, n in first.numbers()} >= {
@@ -56,23 +57,20 @@ CARRYING = {
 
 @pytest.mark.parametrize(("stop_after", "fields"), [(1, {}), (5, {}), (9, {}), (5, CARRYING), (9, CARRYING)])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
-    start: Start, stop_after: int, fields: dict[str, object]
+    start: Start, whole: Whole, stop_after: int, fields: dict[str, object]
 ) -> None:
-    whole, parts = Notes(), Notes()
-    start(whole, "whole", **fields)
+    (expected, _), parts = whole(**fields), Notes()
     assert start(parts, "parts", stop_after=stop_after, **fields) == "interrupted"
     assert len(parts.epochs) < 3
     parts.steps = 0
     assert start(parts, "parts", **fields) == "finished"
-    assert parts.numbers() == whole.numbers()
+    assert parts.numbers() == expected.numbers()
     assert [c.sha256 for c in parts.checkpoints if c.kind == "final"] != [""]
     assert parts.environments[-1].from_epoch == len(parts.epochs) - (3 - parts.environments[-1].from_epoch)
 
 
-def test_by_reading_equals_by_image_where_each_has_one_reading(start: Start) -> None:
-    unified, normal = Notes(), Notes()
-    start(unified, "unified", epochs=1)
-    start(normal, "normal", epochs=1, dataset_mode="normal")
+def test_by_reading_equals_by_image_where_each_has_one_reading(whole: Whole) -> None:
+    (unified, _), (normal, _) = whole(1), whole(1, dataset_mode="normal")
     assert normal.numbers() == unified.numbers()
 
 
@@ -103,19 +101,16 @@ def test_a_trial_takes_no_more_steps_than_asked_in_any_pass(dataset: DataSet, tm
         assert evaluation.ar == evaluate(found, dataset.ground_truth(evaluation.split), overlap=evaluation.overlap).ar
 
 
-def test_what_is_missing_can_be_read(start: Start) -> None:
-    plain, told = Notes(), Notes()
+def test_what_is_missing_can_be_read(whole: Whole) -> None:
     fields = {"use_clinical": True, "clinical_input_channels": 32}
-    start(plain, "plain", epochs=1, **fields)
-    assert start(told, "told", epochs=1, clinical_missing_indicators=True, clinical_unknown_slot=True, **fields)
+    plain, _ = whole(1, **fields)
+    told, _ = whole(1, clinical_missing_indicators=True, clinical_unknown_slot=True, **fields)
     assert told.numbers() != plain.numbers()
     assert all(math.isfinite(v) for (_, _, name), v in told.numbers().items() if name.startswith("loss"))
 
 
-def test_learned_weights_are_recorded_and_leave_the_validation_loss_plain(start: Start) -> None:
-    notes, plain = Notes(), Notes()
-    start(notes, "learned", epochs=1, learned_loss_weights=True)
-    start(plain, "plain", epochs=1)
+def test_learned_weights_are_recorded_and_leave_the_validation_loss_plain(whole: Whole) -> None:
+    (notes, _), (plain, _) = whole(1, learned_loss_weights=True), whole(1)
     numbers = notes.numbers()
     weights = {name: value for (_, split, name), value in numbers.items() if name.startswith("weight_")}
     assert set(weights) == {f"weight_{name}" for name in LOSS_COMPONENTS}
@@ -129,10 +124,8 @@ def test_learned_weights_are_recorded_and_leave_the_validation_loss_plain(start:
     assert notes.counts == plain.counts  # the detector holds none of them
 
 
-def test_the_test_split_is_measured_where_an_epoch_is_kept_and_nowhere_else(start: Start) -> None:
-    sparse, every = Notes(), Notes()
-    start(sparse, "sparse", epochs=4, measure_test=False)
-    start(every, "every", epochs=4)
+def test_the_test_split_is_measured_where_an_epoch_is_kept_and_nowhere_else(whole: Whole) -> None:
+    (sparse, _), (every, _) = whole(4, measure_test=False), whole(4)
     kept = {e.epoch for e in every.evaluations}
     tested = {epoch for epoch, split, _ in sparse.numbers() if split == "test"}
     assert tested == kept == {e.epoch for e in sparse.evaluations if e.split == "test"}
@@ -163,37 +156,36 @@ def facts(folder: Path, notes: Notes) -> Mapping[str, Any]:
 
 
 def test_half_precision_trains_records_and_resumes(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the CPU is slow, not unable
     monkeypatch.setattr(trainer, "require_device", lambda mixed_precision, device, bf16: None)
-    whole, parts, single = Notes(), Notes(), Notes()
-    start(whole, "whole", epochs=2, mixed_precision=True)
+    (expected, folder), (single, _), parts = whole(2, mixed_precision=True), whole(1), Notes()
     start(parts, "parts", epochs=2, mixed_precision=True, stop_after=5)
     start(parts, "parts", epochs=2, mixed_precision=True)
-    start(single, "single", epochs=1)
-    assert parts.numbers() == whole.numbers()
-    scalers = [facts(tmp_path / folder, notes)["scaler"] for folder, notes in (("whole", whole), ("parts", parts))]
+    assert parts.numbers() == expected.numbers()
+    scalers = [facts(*run)["scaler"] for run in ((folder, expected), (tmp_path / "parts", parts))]
     assert scalers[0] == scalers[1]  # the steps counted since the scale last changed, too
-    assert scalers[0]["_growth_tracker"] == whole.steps
-    loss, exact = whole.numbers()[1, "val", "loss"], single.numbers()[1, "val", "loss"]
+    assert scalers[0]["_growth_tracker"] == expected.steps
+    loss, exact = expected.numbers()[1, "val", "loss"], single.numbers()[1, "val", "loss"]
     assert loss != exact
     assert loss == pytest.approx(exact, rel=0.1)
 
 
-def test_a_lost_commit_is_reported_again_and_nothing_is_trained_twice(start: Start) -> None:
-    notes, late = Notes(), Notes()
-    start(notes)
+def test_a_lost_commit_is_reported_again_and_nothing_is_trained_twice(
+    start: Start, whole: Whole, tmp_path: Path
+) -> None:
+    (notes, folder), late = whole(), Notes()
+    shutil.copytree(folder, tmp_path / "run")
     assert start(late) == "finished"
     assert late.steps == 0
     assert late.epochs == {3: notes.epochs[3]}
     assert {c.kind for c in late.checkpoints} == {c.kind for c in notes.checkpoints}
 
 
-def test_checkpoints_and_detections_agree_with_the_record(start: Start, dataset: DataSet, tmp_path: Path) -> None:
-    notes = Notes()
-    start(notes)
-    run = RunPaths(tmp_path / "run")
+def test_checkpoints_and_detections_agree_with_the_record(whole: Whole, dataset: DataSet) -> None:
+    notes, folder = whole()
+    run = RunPaths(folder)
     kinds = {c.kind: c for c in notes.checkpoints}
     assert set(kinds) == {"best_ap", "best_ar", "final", "last"}
     for row in kinds.values():
@@ -271,12 +263,11 @@ def test_full_stop_ends_early_and_the_last_epoch_is_final_but_not_best(
     assert kinds == {"best_ar": 1, "best_ap": 3, "final": 4, "last": 4}  # as documented, though AP rose again
 
 
-def test_the_training_leaves_the_data_set_as_it_was(start: Start, dataset: DataSet) -> None:
-    before = load_dataset(dataset.root).fingerprint()
+def test_the_training_leaves_the_data_set_and_the_process_as_they_were(start: Start, dataset: DataSet) -> None:
+    before = load_dataset(dataset.root).fingerprint(), torch.are_deterministic_algorithms_enabled()
     start(Notes(), epochs=1)
-    assert load_dataset(dataset.root).fingerprint() == before
+    assert (load_dataset(dataset.root).fingerprint(), torch.are_deterministic_algorithms_enabled()) == before
     assert np.isfinite(dataset.boxes).all()
-    assert torch.are_deterministic_algorithms_enabled()
 
 
 def test_a_fused_map_of_one_cell_is_warned_of(start: Start) -> None:

@@ -13,8 +13,9 @@ from device_behind import DEVICE, Behind, device_behind, moved
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
 from mmad.data.loader import Batch
-from mmad.detector import RoiMode, build_detector
 from mmad.detector.boxes import suppress
+from mmad.detector.build import build_detector
+from mmad.detector.roi_heads import RoiMode
 from mmad.training.device import Precision
 from mmad.training.loop import PassResult, Stepper, train_pass
 from mmad.training.losses import Weighing
@@ -147,7 +148,7 @@ _MAY = {
     "detections",
 }  # fmt: skip
 _STEP = ("detector/boxes", "detector/pooling", "detector/rpn", "detector/roi_heads", "detector/model", "training/loop")
-_STEP += ("detector/era_fusion", "detector/fusions", "detector/clinical", "detector/backbones", "training/losses")
+_STEP += ("detector/fusions", "detector/clinical", "detector/backbones", "training/losses")
 
 
 @pytest.mark.parametrize("name", _STEP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mmad.base.records import (
     CheckpointRecord,
@@ -19,6 +20,7 @@ from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 
 Start = Callable[..., str]
+Whole = Callable[..., tuple["Notes", Path]]
 
 SETUP = {
     "backbone": "custom1",

@@ -125,13 +125,9 @@ def audit_json(audit: Audit) -> dict[str, Any]:
     return {
         "errors": len(audit.errors),
         "warnings": len(audit.warnings),
-        "findings": [_finding_json(finding) for finding in audit.findings],
+        "findings": [{**asdict(one), "rows": list(one.rows)} for one in audit.findings],
         "splits": {split.split: _split_json(split) for split in audit.splits},
     }
-
-
-def _finding_json(found: AuditIssue) -> dict[str, Any]:
-    return {**asdict(found), "rows": list(found.rows)}
 
 
 def _split_json(split: SplitCount) -> dict[str, Any]:

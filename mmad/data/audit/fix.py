@@ -18,10 +18,10 @@ from mmad.data.audit.findings import Audit, ReadTables, read_tolerantly, rows_of
 from mmad.data.audit.image_checks import Looks, connected, exact_groups, look_at_images, used_bits
 from mmad.data.audit.run import audit_folder
 from mmad.data.audit.table_checks import repeated
-from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
 from mmad.data.exclusions import Excluded
 from mmad.data.reader import slivers, without_area
+from mmad.data.tables import number_text
 from mmad.data.writer import BoxRow, StudyRow, new_folder, write_tables
 
 

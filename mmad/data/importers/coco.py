@@ -32,7 +32,7 @@ from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.acquisition import ACQUIRED, NOT_KNOWN, Acquisition
-from mmad.data.column_types import ClinicalCells, ColumnChoice, LabelMasks, choose_columns, number_text
+from mmad.data.column_types import ClinicalCells, ColumnChoice, LabelMasks, choose_columns
 from mmad.data.dataset import (
     MEASURED,
     UNKNOWN,
@@ -63,6 +63,7 @@ from mmad.data.importers.common import (
     other_labels,
     patient_column,
     scale_to_file,
+    split_column,
     study_ids,
     unnamed_files,
     warn_of_names,
@@ -70,7 +71,7 @@ from mmad.data.importers.common import (
 )
 from mmad.data.pixels import MOST_BITS
 from mmad.data.reader import MODES, SPLIT_POLICIES, load_dataset
-from mmad.data.tables import Table, read_table
+from mmad.data.tables import Table, number_text, read_table
 from mmad.data.writer import BoxRow, StudyRow, write_tables
 
 # What a COCO detection file holds (https://cocodataset.org/#format-data). Keys that COCO does not know are read where
@@ -607,6 +608,11 @@ def import_coco(
     cells = own
     if clinical is not None and joined is not None:
         clinical = _with_patient(clinical, joined, said)
+        if clinical.split is None and not any(image.split for image in coco.images):
+            asked = (*(clinical.numeric or ()), *(clinical.categorical or ()), *clinical.ignore)
+            clinical = replace(clinical, split=split_column(joined.frame, {clinical.on, clinical.patient, *asked}))
+            if clinical.split is not None:
+                said.notes.append(f"splits: column {clinical.split!r} of {joined.path}, as its name or its cells say")
     ids = studies or list(study_ids(found).values())
     own_patients = [image.patient or image.patient_id for image in coco.images]
     named = _given(coco, places, _column(joined, clinical.patient if clinical else None, own_patients), "patient")
@@ -648,6 +654,7 @@ def import_coco(
     excluded += unnamed_files(found)
     excluded += [Excluded("crowd region", 0, 0, 0, crowds)] if crowds else []
     excluded += other_labels(len(coco.annotations) - crowds - sum(row.box is not None for row in boxes))
+    named_licences = "; ".join(dict.fromkeys(one.name for one in coco.licenses or () if one.name))
     policy = policy_of(patients, splits) if named else "image"
     divided = clinical is not None and (clinical.patient is not None or clinical.split is not None)
     used_bits = form.bits if form and bits is None else bits_of(found, bits, said)
@@ -659,7 +666,7 @@ def import_coco(
             labels=chosen,
             numeric=cells.numeric,
             categorical=cells.categorical,
-            licence=licence or (form.licence if form else _licence(coco)) or "not stated",
+            licence=licence or (form.licence if form else named_licences) or "not stated",
             split_policy=form.split_policy if form and not divided else policy,
             studies=rows,
             boxes=boxes,
@@ -794,11 +801,6 @@ def _column(joined: Joined | None, name: str | None, otherwise: Sequence[str | N
     if not any(cells):
         raise DataError(f"column {shown(name)} is empty", where=joined.path, hint="name another column, or none")
     return cells
-
-
-def _licence(coco: CocoFile) -> str:
-    """The names of the licences, as far as they have one."""
-    return "; ".join(dict.fromkeys(licence.name for licence in coco.licenses or () if licence.name))
 
 
 def _study_rows(

@@ -26,17 +26,27 @@ from mmad.data.column_types import (
     ColumnOutcome,
     choose_columns,
     known_word,
-    number_text,
     one_spelling,
     year_of,
 )
-from mmad.data.dataset import IMAGES, Box
+from mmad.data.dataset import IMAGES, Box, split_of
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
 from mmad.data.exclusions import Excluded
 from mmad.data.image_cache import in_order, reason
-from mmad.data.pixels import BITS, MOST_BITS, highest_value, is_deep, is_float, significant_bits, upright_size
+from mmad.data.pixels import (
+    BITS,
+    MOST_BITS,
+    as_grey,
+    highest_value,
+    is_deep,
+    is_halved,
+    significant_bits,
+    upright_size,
+    why_unread,
+)
 from mmad.data.reader import LEAST_SHARE, is_inside, leads_out, load_dataset
 from mmad.data.spellings import number_groups, spelling_groups
+from mmad.data.tables import number_text
 from mmad.data.writer import new_folder
 
 
@@ -46,7 +56,7 @@ class SourceImage:
 
     ``name`` is its path below that folder; ``by_name`` says that only the file's name led to it. ``where`` is the row
     that names it; ``header`` is there for a DICOM file, which is stored as PNG. ``deep`` says that its pixels have more
-    than 8 bits.
+    than 8 bits, ``halved`` that they have 16 in several channels, of which the upper 8 are read.
     """
 
     path: Path
@@ -58,6 +68,7 @@ class SourceImage:
     stored: str
     header: DicomHeader | None = None
     deep: bool = False
+    halved: bool = False
 
 
 def find_images(
@@ -80,7 +91,7 @@ def find_images(
         if image in found:
             raise DataError(f"image {shown(image)} has a row already", where=at, hint="keep one row per image")
         name = _found_name(files, inside, image, at, elsewhere)
-        size, header, deep = _look(src / name, image, at)
+        size, header, deep, halved = _look(src / name, image, at)
         stored = _stored(name)
         if header is not None:
             png = str(PurePosixPath(stored).with_suffix(".png"))
@@ -89,7 +100,7 @@ def find_images(
             what = f"image {shown(image)} would take the place of {shown(owner[stored])}"
             raise DataError(what, where=at, hint="rename one of the files")
         owner[stored] = image
-        found[image] = SourceImage(src / name, name, name != image, at, *size, stored, header, deep)
+        found[image] = SourceImage(src / name, name, name != image, at, *size, stored, header, deep, halved)
     return found
 
 
@@ -174,19 +185,19 @@ class _Files:
         return path, "its name has another Unicode form" if same else "capitals count"
 
 
-def _look(path: Path, image: str, at: str) -> tuple[tuple[int, int], DicomHeader | None, bool]:
-    """The size of the picture as it is shown, the header of a DICOM file, and whether it has more than 8 bits."""
+def _look(path: Path, image: str, at: str) -> tuple[tuple[int, int], DicomHeader | None, bool, bool]:
+    """The size of the picture as it is shown, the header of a DICOM file, and whether it is deep, or halved."""
     try:
         if path.is_dir():
             raise DataError(f"image {shown(image)} is a folder", where=at, hint="name the file or drop the row")
         if is_dicom(path):
             header = read_header(path, f"{at}: image {shown(image)}")
-            return (header.width, header.height), header, False
+            return (header.width, header.height), header, False, False
         with Image.open(path) as opened:
-            if is_float(opened):
-                what = f"image {shown(image)} holds floating-point values, and nothing says which is white"
-                raise DataError(what, where=at, hint="save it with 8 or 16 bits")
-            return upright_size(opened), None, is_deep(opened)
+            if why := why_unread(opened):
+                raise DataError(f"image {shown(image)} {why}", where=at, hint="save one picture, with 8 or 16 bits")
+            halved = is_halved(opened)  # before the size: to look for an orientation may load the pixels
+            return upright_size(opened), None, is_deep(opened), halved
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         hint = "replace it or drop the row"
         raise DataError(f"image {shown(image)} cannot be decoded", where=at, hint=hint) from None
@@ -198,6 +209,12 @@ def bits_of(found: Mapping[str, SourceImage], asked: int | None, report: ImportR
     Where each is a PNG whose chunk sBIT names more bits than the values need, these are taken; ``asked`` are the
     user's. Raises DataError for an image that needs more than ``asked``, and for one that cannot be decoded.
     """
+    halved = [source for source in found.values() if source.halved]
+    if halved and max(map(_highest, halved)) < 128:
+        what = (
+            f"image {shown(halved[0].name)} has channels of 16 bits, of which the upper 8 are read, and is nearly black"
+        )
+        raise DataError(what, where=halved[0].where, hint="save such images in grey with 16 bits")
     deep = [source for source in found.values() if source.deep]
     if asked is not None and not 8 <= asked <= MOST_BITS:
         raise DataError(f"{asked} is not from 8 to {MOST_BITS}", where="--bits", hint="write the bits that are used")
@@ -226,7 +243,7 @@ def bits_of(found: Mapping[str, SourceImage], asked: int | None, report: ImportR
 def _highest(source: SourceImage) -> int:
     try:
         with Image.open(source.path) as image:
-            return highest_value(image)
+            return highest_value(as_grey(image) if source.halved else image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         what = f"image {shown(source.name)} cannot be decoded ({reason(error)})"
         raise DataError(what, where=source.where, hint="replace it or drop the row") from None
@@ -391,6 +408,21 @@ def patient_column(columns: Sequence[str]) -> str | None:
     """The column that names the patient, as published tables call it; None where there is none."""
     plain = {re.sub(r"[^a-z0-9]", "", name.casefold()): name for name in reversed(columns)}
     return next((plain[name] for name in _PATIENTS if name in plain), None)
+
+
+def split_column(table: pandas.DataFrame, others: Collection[str | None]) -> str | None:
+    """The column called ``split``, case aside, else the first none of whose cells is anything but a split.
+
+    ``others`` are columns that are something else. A column of one word alone, or of no training split, is none.
+    """
+    free = [name for name in table.columns.tolist() if name not in others]
+    called = [name for name in free if name.casefold() == "split"]
+    words = (
+        name
+        for name in free
+        if (held := set(table[name].map(split_of))) >= {"train"} and None not in held and len(held) > 1
+    )
+    return min(called, key="split".__ne__) if called else next(words, None)
 
 
 def header_patients(found: Mapping[str, SourceImage]) -> list[str] | None:

@@ -16,7 +16,7 @@ import pandas
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, known_word, parse
+from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, known_word
 from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
 from mmad.data.exclusions import Excluded
 from mmad.data.importers.common import (
@@ -37,13 +37,14 @@ from mmad.data.importers.common import (
     other_labels,
     patient_column,
     scale_to_file,
+    split_column,
     study_ids,
     unnamed_files,
     warn_of_names,
     warn_of_small,
 )
 from mmad.data.reader import load_dataset
-from mmad.data.tables import Table, read_table
+from mmad.data.tables import Table, read_number, read_table
 from mmad.data.writer import BoxRow, StudyRow, write_tables
 
 #: What four columns of a box may be, after ``relative-`` as shares of the image's width and height.
@@ -132,13 +133,17 @@ def import_csv(
         said.notes.append(f"{by_name} images were found by their file's name: the table has no path of theirs")
     sources = _sources(src, layout)
     patients, patient = _patients(subjects, layout, found, said)
-    splits = _splits(subjects, layout, patients)
+    others = {layout.image, patient, *(numeric or ()), *(categorical or ()), *ignore} - {layout.split}
+    split = layout.split if layout.split != CsvLayout.split else split_column(subjects.frame, others)
+    if split not in (None, layout.split):
+        said.notes.append(f"splits: column {split!r}, as its name or its cells say")
+    splits = split_by_patient(patients) if split is None else _splits(subjects, split)
     ids = study_ids(found)
     annotated = _annotated_sizes(subjects, tables, found, layout)
     marks = _read_boxes(tables, layout, found, annotated, labels, (*NO_FINDING, *no_finding), said)
     frame = subjects.frame.drop(columns=[outcome.name for outcome in tables.varying])
     where_taken = acquired_columns(frame.columns.tolist(), (*(numeric or ()), *(categorical or ()), *ignore))
-    used = _used(subjects, layout, tables, patient, annotated is not None)
+    used = _used(subjects, layout, tables, patient, split, annotated is not None)
     where_taken = {name: what for name, what in where_taken.items() if name not in used}
     used |= {name: f"the {what} of an image, which no detector reads" for name, what in where_taken.items()}
     choice = ColumnChoice(numeric, categorical, ignore, units)
@@ -284,11 +289,27 @@ def _sides_of(columns: Sequence[str], layout: CsvLayout) -> tuple[str, str, str,
     return layout.sides
 
 
+def _axis(side: str) -> str:
+    """``x`` or ``y`` where the name of a column says one of them, else nothing."""
+    plain = re.sub("max|b?box|axis|pixels?", "", _plain(side))
+    across = plain == "w" or any(word in plain for word in ("x", "left", "right", "width"))
+    down = plain == "h" or any(word in plain for word in ("y", "top", "bottom", "height"))
+    return "" if across == down else "x" if across else "y"
+
+
 _RIGHT = re.compile(r".*(max|2|right|bottom|br|lr)$")
 
 
 def _box_format(sides: Sequence[str], layout: CsvLayout, where: str, report: ImportReport) -> str:
-    """What the four columns are. Raises DataError where neither the user nor their names say it."""
+    """What the four columns are.
+
+    Raises DataError where neither the user nor their names say it, and where these say another order of the axes.
+    """
+    axes = [_axis(side) for side in sides]
+    if sorted(axes) == ["x", "x", "y", "y"] and axes != ["x", "y", "x", "y"]:
+        (a, b), (c, d) = ([side for side, of in zip(sides, axes, strict=True) if of == axis] for axis in "xy")
+        what = f"the columns {', '.join(sides)} are of the axes {', '.join(axes)}, as their names say"
+        raise DataError(what, where=where, hint=f"--box-columns {a},{c},{b},{d}")
     if layout.box_format is not None:
         return layout.box_format
     a, b, c, d = map(_plain, sides)
@@ -305,11 +326,13 @@ def _box_format(sides: Sequence[str], layout: CsvLayout, where: str, report: Imp
     return form
 
 
-def _used(subjects: Table, layout: CsvLayout, tables: Tables, patient: str | None, sized: bool) -> dict[str, str]:
+def _used(
+    subjects: Table, layout: CsvLayout, tables: Tables, patient: str | None, split: str | None, sized: bool
+) -> dict[str, str]:
     """Columns of the table of subjects that are something else than a clinical column → what."""
     columns = subjects.frame.columns.tolist()
     used = dict.fromkeys(("study", "patient", "width", "height"), "a name that every data set has of its own")
-    used |= {layout.image: "the image", layout.split: "the split"}
+    used |= {layout.image: "the image"} | ({split: "the split"} if split is not None else {})
     if patient is not None and patient != layout.image:
         used[patient] = "the patient"
     if sized:
@@ -349,10 +372,8 @@ def _patients(
     return patients, column
 
 
-def _splits(subjects: Table, layout: CsvLayout, patients: Sequence[str]) -> list[Split]:
-    if layout.split not in subjects.frame and layout.split == CsvLayout.split:
-        return split_by_patient(patients)
-    return [read_split(word, subjects.at(row)) for row, word in enumerate(subjects.column(layout.split))]
+def _splits(subjects: Table, column: str) -> list[Split]:
+    return [read_split(word, subjects.at(row)) for row, word in enumerate(subjects.column(column))]
 
 
 def _sources(src: Path, layout: CsvLayout) -> dict[str, str]:
@@ -387,7 +408,7 @@ def _annotated_sizes(
     stated = zip(*(subjects.column(name).tolist() for name in pair), strict=True)
     for row, (source, words) in enumerate(zip(found.items(), stated, strict=True)):
         image, file = source
-        numbers = [parse(word) for word in words if word.casefold() not in MISSING]
+        numbers = [read_number(word) for word in words if word.casefold() not in MISSING]
         size = (file.width, file.height)
         if numbers and layout.box_size != "file":
             size = scale_to_file(numbers, file, image, subjects.at(row), scale=layout.box_size == "stated")
@@ -458,8 +479,9 @@ def _read_boxes(
             _refuse_box(side, label, at)
             marks.append(_Finding(image, reader or "1", None, "", ""))
             continue
-        if not label:
-            raise DataError(f"column {layout.label!r} is empty", where=at, hint="say what the box shows")
+        if not label or (wanted is None and not known_word(label)):
+            what = f"column {layout.label!r} " + (f"holds {shown(label)}, a missing value" if label else "is empty")
+            raise DataError(what, where=at, hint="say what the box shows, or name the labels to keep with --label")
         if label in labels:
             file = found[image]
             drawn_on = annotated[image] if annotated is not None else (file.width, file.height)
@@ -505,7 +527,7 @@ def _is_bare(cells: Sequence[str]) -> bool:
 
 def _refuse_box(cells: Sequence[str], label: str, where: str) -> None:
     """A row that says that nothing was found has no box, or, as some tables write it, the first pixel's."""
-    if not _is_bare(cells) and [parse(cell) for cell in cells] != [0.0, 0.0, 1.0, 1.0]:
+    if not _is_bare(cells) and [read_number(cell) for cell in cells] != [0.0, 0.0, 1.0, 1.0]:
         what = f"label {shown(label)} says that nothing was found, and there is a box"
         raise DataError(what, where=where, hint="empty its sides, or correct the label")
 
@@ -517,7 +539,7 @@ def _refuse_relative(
     if form.startswith("relative"):
         return
     kept = [row for row, name in zip(cells, names, strict=True) if name in labels and not _is_bare(row)]
-    sides = [number for row in kept for cell in row if (number := parse(cell)) is not None]
+    sides = [number for row in kept for cell in row if (number := read_number(cell)) is not None]
     if any(side != int(side) for side in sides) and all(0 <= side <= 1 for side in sides):
         what = "boxes look relative: every side lies within 0 to 1"
         raise DataError(what, where=table.path, hint=f"--box-format relative-{form}, or write pixels of the image")
@@ -528,7 +550,7 @@ def _numbers(cells: Sequence[str], where: str, image: str, label: str) -> tuple[
         what = f"{shown(label)} of {shown(image)} has no box"
         hint = f"--no-finding {shown(label)} if nothing was found, or name the labels to keep with --label"
         raise DataError(what, where=where, hint=hint)
-    numbers = [parse(cell) for cell in cells]
+    numbers = [read_number(cell) for cell in cells]
     for cell, number in zip(cells, numbers, strict=True):
         if number is None:
             what = f"box of {shown(image)} has a side that is not a number: {shown(cell)}"

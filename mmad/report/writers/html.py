@@ -41,7 +41,7 @@ from mmad.report.sections import (
     lead,
 )
 from mmad.report.table_model import ReportTable
-from mmad.report.writers.tables import tabular
+from mmad.report.writers.latex import tabular
 
 #: Classes of Unicode's bidirectional algorithm of letters and marks that are not written from left to right.
 _TURNING = frozenset(("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"))

@@ -58,16 +58,16 @@ def check_template(template: str | None) -> str:
     strange = [name for name in names if name not in _NAMES]
     if strange:
         raise MmadError(
-            f"{{{strange[0]}}} is nothing that is filled in",
+            f"{{{strange[0]}}} is not a placeholder",
             where="--template",
             hint="use {command}, {quoted}, {key} or {gpus}, and {{ and }} for braces of the shell",
         )
     if "command" not in names and "quoted" not in names:
-        raise MmadError(f"{template!r} hands out no {{command}}", where="--template", hint=hint)
+        raise MmadError(f"{template!r} has no {{command}} or {{quoted}}", where="--template", hint=hint)
     line = _filled(template, "true", "0" * 64)
     checked = subprocess.run(["/bin/sh", "-n", "-c", line], capture_output=True, text=True, check=False)
     if checked.returncode:
-        said = checked.stderr.strip().splitlines() or ["no line of a shell"]
+        said = checked.stderr.strip().splitlines() or ["no shell command"]
         raise MmadError(f"{template!r}: {said[-1]}", where="--template", hint="try it in a shell")
     first = template.split()[0]
     if first.replace("-", "").replace("_", "").isalnum() and shutil.which(first) is None and not _builtin(first):
@@ -88,8 +88,8 @@ def command_slots(template: str | None, jobs: int | None, device: str = "auto") 
             f"{device}: what the lines run on is not known here", where="--device", hint="say --device cuda or cpu"
         )
     if jobs is not None and jobs < 1:
-        raise MmadError(f"{jobs} is no number of runs", where="--jobs", hint="as in --jobs 16")
-    return ClusterSlots("lines of a shell", gpus=int(word == "cuda"), jobs=_LINES if jobs is None else jobs)
+        raise MmadError(f"{jobs} is not a number of runs", where="--jobs", hint="as in --jobs 16")
+    return ClusterSlots("a shell command", gpus=int(word == "cuda"), jobs=_LINES if jobs is None else jobs)
 
 
 @dataclass
@@ -113,7 +113,7 @@ class _Line:
 
 @dataclass
 class CommandExecutor(PolledExecutor):
-    """Implements ``mmad.scheduler.executors.base.Executor`` with lines of a shell.
+    """Implements ``mmad.scheduler.executors.base.Executor`` with a shell command per run.
 
     Args:
         slots: of ``command_slots``.

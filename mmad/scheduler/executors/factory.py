@@ -28,7 +28,7 @@ class ExecutorChoice:
         per_gpu: how many runs share a GPU; None for as many as fit, which this machine alone can measure.
         address: of the Ray cluster; None for the one this machine is a node of.
         slurm: options of sbatch as ``key=value`` words.
-        template: the line of a shell that ``command`` hands runs out with, ``jobs`` of them at once.
+        template: the shell command that ``command`` hands runs out with, ``jobs`` of them at once.
 
     Raises:
         MmadError: a name that is no executor, with the nearest one, and words that belong to another one.
@@ -54,7 +54,7 @@ class ExecutorChoice:
             raise MmadError("is for a Slurm cluster", where="--slurm", hint="add --executor slurm, or leave it out")
         for option, given in (("--template", self.template), ("--jobs", self.jobs)):
             if given is not None and name != "command":
-                raise MmadError("is for lines of a shell", where=option, hint="add --executor command, or leave it out")
+                raise MmadError("is for --executor command", where=option, hint="add that, or leave it out")
 
     def slots(self, memory: Callable[[], dict[tuple[str, str], int]] = dict, *, dry: bool = False) -> Slots:
         """This machine's slots, or a cluster's.

@@ -61,7 +61,7 @@ class LocalExecutor:
     def submit(self, state: JobState) -> bool:
         """Gives the run to an idle worker of its kind, or to a new one; False while no slot is free."""
         job = state.job
-        idle = {device: count for device, count in self._idle_on().items() if device != "cpu"}
+        idle = Counter(device for (device, _), workers in self._idle.items() for _ in workers if device != "cpu")
         slot = self.slots.take(
             job.threads, job.memory_key, gpus=job.gpus, alone=state.alone, needs=state.needs, idle=idle
         )
@@ -126,10 +126,6 @@ class LocalExecutor:
         worker = Worker(list(self.command), threads, log, self._events, slot.visible)
         self._all.add(worker)
         return worker
-
-    def _idle_on(self) -> Counter[str]:
-        """How many workers are idle, by device."""
-        return Counter(device for (device, _), idle in self._idle.items() for _ in idle)
 
     def _let_go(self, worker: Worker) -> None:
         """Ends an idle worker; its memory is free afterwards."""

@@ -167,7 +167,7 @@ def slurm_slots(given: Sequence[str], device: str = "auto") -> ClusterSlots:
         raise MmadError(f"{device}: a cluster places runs by itself", where="--device", hint="use auto, cpu or cuda")
     text = options.get("jobs", str(_JOBS))
     if not text.isdecimal() or int(text) < 1:
-        raise MmadError(f"jobs={text} is no number of jobs", where="--slurm", hint="as in jobs=16")
+        raise MmadError(f"jobs={text} is not a number of jobs", where="--slurm", hint="as in jobs=16")
     gpus = word == "cuda" or (word == "auto" and asks_for_gpus(options))
     where = f"partition {options['partition']}" if "partition" in options else "its default partition"
     return ClusterSlots(

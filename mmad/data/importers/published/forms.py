@@ -15,7 +15,7 @@ import yaml
 from mmad.base.errors import DataError
 from mmad.config.messages import shown
 from mmad.data.dataset import read_split
-from mmad.data.importers.published.description import SIDES, SPLIT, PublishedSet
+from mmad.data.importers.published.description import SIDES, SIZE, SPLIT, PublishedSet
 from mmad.data.tables import read_table
 
 NamedCells = dict[str, str]
@@ -34,11 +34,17 @@ def _row(image: str, label: str = "", box: tuple[object, ...] = ("",) * 4) -> Na
     return {"image": image, "label": label, **dict(zip(SIDES, map(str, box), strict=True))}
 
 
+def _size(width: object, height: object) -> NamedCells:
+    """The size in whose pixels an image's boxes are, empty where a tool wrote none."""
+    stated = [str(side or "") for side in (width, height)]
+    return dict(zip(SIZE, stated if all(side not in ("", "0") for side in stated) else ("", ""), strict=True))
+
+
 def _chestx_det(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """A list of images with the lists ``syms`` and ``boxes``."""
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
-        for place, one in enumerate(json.loads(path.read_text("utf-8"))):
+        for place, one in enumerate(json.loads(path.read_text("utf-8-sig"))):
             if len(one["syms"]) != len(one["boxes"]):
                 what = f"image {shown(one['file_name'])} has {len(one['boxes'])} boxes of {len(one['syms'])} names"
                 raise DataError(what, where=f"{path}:[{place}]", hint="take the file as it was published")
@@ -95,7 +101,7 @@ def _padchest_gr(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
         of_image = {image: {"PatientID": who, SPLIT: split} for image, who, split in zip(*columns, strict=True)}
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
-        for place, study in enumerate(json.loads(path.read_text("utf-8"))):
+        for place, study in enumerate(json.loads(path.read_text("utf-8-sig"))):
             image = study["ImageID"]
             found = [
                 _row(image, label, tuple(box))
@@ -120,10 +126,12 @@ def _voc(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     def rows() -> Iterator[tuple[object, NamedCells]]:
         root = ElementTree.parse(path).getroot()
         image, objects = root.findtext("filename", ""), root.findall("object")
+        size = _size(root.findtext("size/width"), root.findtext("size/height"))
         for one in objects:
-            yield 1, _row(image, one.findtext("name", ""), tuple(one.findtext(f"bndbox/{side}", "") for side in SIDES))
+            box = tuple(one.findtext(f"bndbox/{side}", "") for side in SIDES)
+            yield 1, _row(image, one.findtext("name", ""), box) | size
         if not objects:
-            yield 1, _row(image)
+            yield 1, _row(image) | size
 
     return _checked(path, rows)
 
@@ -137,15 +145,16 @@ def _cvat(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
             raise ValueError("it is a video's, with tracks")
         for image in root.iter("image"):
             name, shapes = image.attrib["name"], [*image.iter("box"), *image.iter("polygon")]
+            size = _size(image.get("width"), image.get("height"))
             for shape in shapes:
                 if shape.tag == "box":
                     box: tuple[object, ...] = tuple(shape.attrib[side] for side in ("xtl", "ytl", "xbr", "ybr"))
                 else:
                     pairs = (point.split(",") for point in shape.attrib["points"].split(";"))
                     box = _around([(float(x), float(y)) for x, y in pairs])
-                yield image.attrib["id"], _row(name, shape.attrib["label"], box)
+                yield image.attrib["id"], _row(name, shape.attrib["label"], box) | size
             if not shapes:
-                yield image.attrib["id"], _row(name)
+                yield image.attrib["id"], _row(name) | size
 
     return _checked(path, rows)
 
@@ -154,14 +163,15 @@ def _labelme(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """A file for each image; a rectangle has two corners in any order, a polygon gets the box around it."""
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))
         image = found["imagePath"].replace("\\", "/").rpartition("/")[2]
+        size = _size(found.get("imageWidth"), found.get("imageHeight"))
         for shape in found["shapes"]:
             if shape["shape_type"] not in ("rectangle", "polygon"):
                 raise ValueError(f"a {shape['shape_type']} is no box")
-            yield 1, _row(image, shape["label"], _around(shape["points"]))
+            yield 1, _row(image, shape["label"], _around(shape["points"])) | size
         if not found["shapes"]:
-            yield 1, _row(image)
+            yield 1, _row(image) | size
 
     return _checked(path, rows)
 
@@ -173,17 +183,18 @@ def _chexlocalize(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))
         masks = path.with_name(path.name.replace("annotations", "segmentations"))
-        looked = json.loads(masks.read_text("utf-8")) if masks.is_file() else {}
+        looked = json.loads(masks.read_text("utf-8-sig")) if masks.is_file() else {}
         for key in dict.fromkeys((*found, *looked)):
             image = _file_of_key(src, path, key)
+            size = _size(*reversed(found.get(key, {}).get("img_size", ("", ""))))
             outlines = {name: several for name, several in found.get(key, {}).items() if name != "img_size"}
             for name, several in outlines.items():
                 for points in several:
-                    yield f"[{key}]", _row(image, name, _around(points))
+                    yield f"[{key}]", _row(image, name, _around(points)) | size
             if not outlines:
-                yield f"[{key}]", _row(image)
+                yield f"[{key}]", _row(image) | size
 
     return _checked(path, rows)
 
@@ -231,13 +242,13 @@ def _yolo(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
 
 def _yolo_names(path: Path) -> dict[int, str]:
     """By number the classes of ``data.yaml`` (a list, or number: name) or ``classes.txt`` (a line for each)."""
-    text = path.read_text("utf-8")
+    text = path.read_text("utf-8-sig")
     if path.suffix == ".txt":
-        return dict(enumerate(text.splitlines()))
+        return dict(enumerate(map(str.strip, text.splitlines())))
     try:
         names = yaml.safe_load(text)["names"]
         pairs = names.items() if isinstance(names, dict) else enumerate(names)
-        return {int(number): str(name) for number, name in pairs}
+        return {int(number): str(name).strip() for number, name in pairs}
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         what = f"does not list its classes under 'names' ({type(error).__name__})"
         raise DataError(what, where=path, hint="write names: [Consolidation, Effusion]") from None
@@ -265,16 +276,19 @@ def _coco(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """A COCO file beside its images; categories without a box, such as one that groups the others, are left out."""
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))
         names = {category["id"]: category["name"] for category in found["categories"]}
         files = {image["id"]: (path.parent / image["file_name"]).relative_to(src) for image in found["images"]}
+        sizes = {image["id"]: _size(image.get("width"), image.get("height")) for image in found["images"]}
         bare = dict(files)
         for place, mark in enumerate(found["annotations"]):
+            if mark.get("iscrowd"):  # a region of many findings
+                continue
             bare.pop(mark["image_id"], None)
             image, label = files[mark["image_id"]].as_posix(), names[mark["category_id"]]
-            yield f"annotations[{place}]", _row(image, label, tuple(mark["bbox"]))
-        for place, file in enumerate(bare.values()):
-            yield f"images[{place}]", _row(file.as_posix())
+            yield f"annotations[{place}]", _row(image, label, tuple(mark["bbox"])) | sizes[mark["image_id"]]
+        for place, (number, file) in enumerate(bare.items()):
+            yield f"images[{place}]", _row(file.as_posix()) | sizes[number]
 
     return _checked(path, rows)
 

@@ -38,16 +38,16 @@ class _RowsOfFiles(Table):
 def read_published_set(path: Path) -> PublishedSet:
     """A description of the user's own. Raises DataError, naming the key."""
     try:
-        found = PublishedSet.model_validate(tomllib.loads(path.read_text("utf-8")))
-        re.compile(found.patient_pattern or "")
+        found = PublishedSet.model_validate(tomllib.loads(path.read_text("utf-8-sig")))
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path, hint="name the description") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, re.error) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"is no description: {error}", where=path, hint="correct it") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise DataError(f"key {key!r}: {first['msg']}", where=path, hint="see docs/data.md") from None
+        what = f"key {key!r}: {first['msg'].removeprefix('Value error, ')}"
+        raise DataError(what, where=path, hint="see docs/data.md") from None
     if found.form not in FORMS:
         raise DataError(no_such("form", found.form, FORMS), where=path, hint=one_of(list(FORMS)))
     return found
@@ -77,8 +77,8 @@ def import_published(
         out,
         layout=layout,
         tables=tables,
-        numeric=[name for name in of.numeric if name in columns],
-        categorical=[name for name in of.categorical if name in columns],
+        numeric=[name for name in of.numeric if of.subjects is None or name in columns],
+        categorical=[name for name in of.categorical if of.subjects is None or name in columns],
         labels=labels,
         no_finding=of.no_finding,
         name=of.title,
@@ -95,6 +95,8 @@ def published_tables(src: Path, of: PublishedSet) -> tuple[Tables, CsvLayout]:
     image, label = ("image", "label") if coded else (of.image, of.label)
     if of.labels:
         frame[label] = frame[label].map(lambda word: of.labels.get(word, word))
+    if of.patient is not None and of.patient not in frame and not coded:
+        raise DataError(no_such("column", of.patient, frame.columns.tolist()), where=src, hint="correct key 'patient'")
     patient = of.patient or "patient_id"
     if of.patient_pattern is not None:
         frame[patient] = [_patient(of.patient_pattern, name, at) for at, name in frame[image].items()]
@@ -108,6 +110,7 @@ def published_tables(src: Path, of: PublishedSet) -> tuple[Tables, CsvLayout]:
         patient=patient if patient in frame else CsvLayout.patient,
         sides=SIDES if coded else of.sides,
         box_format=of.box_format,
+        box_size="stated",
         reading=of.reading if of.reading in frame else CsvLayout.reading,
     )
     tables = one_table(_RowsOfFiles(src, frame), layout)
@@ -138,9 +141,13 @@ def _with_subjects(src: Path, of: PublishedSet, tables: Tables, image: str) -> T
         return tables
     wanted = {image, *of.numeric, *of.categorical}
     # not read_table: the published file names a column more than its rows have
-    rows = pandas.read_csv(
-        paths[0], dtype="str", index_col=False, keep_default_na=False, usecols=lambda name: name in wanted
-    )
+    try:
+        rows = pandas.read_csv(
+            paths[0], dtype="str", index_col=False, keep_default_na=False, usecols=lambda name: name in wanted
+        )
+    except (OSError, ValueError) as error:
+        what = f"cannot be read ({type(error).__name__})"
+        raise DataError(what, where=paths[0], hint="take the published file") from None
     if image not in rows:
         raise DataError(no_such("column", image, rows.columns.tolist()), where=paths[0], hint="take the published file")
     rows = rows.drop_duplicates(image).set_index(image)
@@ -164,7 +171,7 @@ def _without_boxes(of: PublishedSet, taken: Sequence[str], listed: Sequence[str]
 
 def _patient(pattern: str, name: str, at: object) -> str:
     found = re.search(pattern, name)
-    if found is None:
+    if found is None or not found[1]:
         what = f"image {shown(name)} does not name its patient ({pattern})"
         raise DataError(what, where=str(at), hint="leave the file's name as it was published")
     return found[1]
@@ -175,7 +182,11 @@ def _listed(src: Path, of: PublishedSet, images: pandas.Series[str]) -> list[str
     split_of: dict[str, str] = {}
     for split, pattern in of.splits.items():
         for path in sorted(src.glob(pattern)):
-            split_of |= dict.fromkeys(path.read_text("utf-8").split(), split)
+            try:
+                split_of |= dict.fromkeys(path.read_text("utf-8-sig").split(), split)
+            except (OSError, UnicodeDecodeError) as error:
+                what = f"cannot be read ({type(error).__name__})"
+                raise DataError(what, where=path, hint="save it as UTF-8 text, one image a line") from None
     return [split_of.get(image, "") for image in images]
 
 

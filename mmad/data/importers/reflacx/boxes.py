@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mmad.base.errors import DataError
 from mmad.config.messages import no_such, one_of
-from mmad.data.column_types import parse
 from mmad.data.dataset import Box
 from mmad.data.importers.reflacx.records import (
     ENDINGS,
@@ -22,6 +21,7 @@ from mmad.data.importers.reflacx.records import (
     records,
     whole,
 )
+from mmad.data.tables import read_number
 
 # The findings of REFLACX: which names its phases use, and which of phase 1 became others in phases 2 and 3.
 
@@ -167,7 +167,7 @@ def read_readings(root: Path, phases: Sequence[int], labels: Sequence[str]) -> R
 def _reading(path: Path, at: str, cells: Sequence[str], phase: int, labels: Sequence[str]) -> Reading:
     name, split, discarded, dicom, patient, width, height, *certainties = cells
     reading = name_of(name, "id", at)
-    found = (label for label, cell in zip(labels, certainties, strict=True) if (parse(cell) or 0) > 0)
+    found = (label for label, cell in zip(labels, certainties, strict=True) if (read_number(cell) or 0) > 0)
     return Reading(
         reading=reading,
         phase=phase,
@@ -357,7 +357,7 @@ def _boxes(
 def _scaled(cells: Sequence[str], at: str, original: tuple[int, int], stored: tuple[int, int]) -> Box:
     numbers: list[float] = []
     for name, cell in zip(SIDES, cells, strict=True):
-        number = parse(cell)
+        number = read_number(cell)
         if number is None:
             raise DataError(f"column {name!r} is not a number", where=at, hint="download the file again")
         numbers.append(number)
@@ -373,7 +373,7 @@ def _clipped(box: Box, size: tuple[int, int]) -> Box | None:
 
 
 def _certainty(text: str, at: str) -> str:
-    number = parse(text) if text else None
+    number = read_number(text) if text else None
     if text and (number is None or not 0 <= number <= 5):
         raise DataError("column 'certainty' is not a number from 0 to 5", where=at, hint="download the file again")
     return "" if number is None else f"{number:g}"

@@ -9,10 +9,10 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from mmad.data.column_types import parse
 from mmad.data.importers.reflacx.boxes import Sieve
 from mmad.data.importers.reflacx.records import add_once, among, find_table, id_of, records, whole
 from mmad.data.phantom.cases import CATEGORICAL, NUMERIC  # the documented log's columns, which the phantom has too
+from mmad.data.tables import read_number
 
 FRONTAL = ("AP", "PA")
 
@@ -71,7 +71,7 @@ def read_patients(root: Path, wanted: Collection[str]) -> tuple[dict[str, Patien
     columns = ("subject_id", "gender", "anchor_age", "anchor_year")
     for at, subject, gender, age, year in records(path, columns, among("subject_id", wanted)):
         anchor = whole(year)
-        record = Patient(gender.upper(), parse(age), None if anchor is None else int(anchor))
+        record = Patient(gender.upper(), read_number(age), None if anchor is None else int(anchor))
         twice += not add_once(patients, id_of(subject, "subject_id", at), record, "subject_id", at)
     return patients, twice
 
@@ -213,7 +213,7 @@ def _triage(cells: Sequence[str]) -> Triage:
     values: list[float | None] = []
     strange = 0
     for name, cell in zip(VITALS, cells, strict=True):
-        value = pain_number(cell) if name == "pain" else parse(cell)
+        value = pain_number(cell) if name == "pain" else read_number(cell)
         strange += bool(cell) and value is None and name != "pain"
         values.append(value)
     pain = VITALS.index("pain")
