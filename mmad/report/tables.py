@@ -451,7 +451,7 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
         over, estimand = f"over {folds} folds, seeds averaged in each", ESTIMAND_OF_FOLDS
     family = max(one.family for one in found)
     together = (
-        f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
+        f" The intervals of the AP differences and p hold for all {family} pairs together."
         if family > 1
         else ""
     )
