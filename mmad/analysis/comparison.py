@@ -1390,8 +1390,7 @@ def _inner(sentence: str) -> str:
 
 def _of_networks(found: Comparison, difference: Difference) -> Verdict:
     if math.isnan(difference.ap.low):
-        figure = f"{_figure(found, difference)}; {plural(difference.patients, 'patient')} give no interval"
-        return Verdict("not settled", ("one_seed", "too_few_patients"), f"Not settled: {figure}.")
+        return Verdict("not settled", ("one_seed", "too_few_patients"), _too_few(found, difference))
     settled = not difference.ap.low <= 0 <= difference.ap.high
     these = "These" if settled else "Not settled: these"
     sentence = (
@@ -1401,7 +1400,13 @@ def _of_networks(found: Comparison, difference: Difference) -> Verdict:
     return Verdict("not settled", ("one_seed", "networks_differ" if settled else "interval_holds_zero"), sentence)
 
 
+def _too_few(found: Comparison, difference: Difference) -> str:
+    return f"Not settled: {_figure(found, difference)}; no interval from {plural(difference.patients, 'patient')}."
+
+
 def _of_arms(found: Comparison, difference: Difference) -> Verdict:
+    if difference.patients < 2:
+        return Verdict("not settled", ("too_few_patients",), _too_few(found, difference))
     word, held, claim = _claim(found, difference)
     seeds, head = difference.seeds, "Not settled: " if word == "not settled" else ""
     if seeds == 2:

@@ -54,7 +54,7 @@ def interval(figure: Bounded, *, sign: bool = False) -> str:
         return DASH
     if math.isnan(figure.low) and figure.patients is not None:
         return f"{form(figure.value)} too few patients ({figure.patients})"
-    return f"{form(figure.value)} {bounds(figure.low, figure.high, sign=sign)}".rstrip()
+    return f"{form(figure.value)} {bounds(figure.low, figure.high, sign=sign, limits=False)}".rstrip()
 
 
 def bounds(

@@ -290,7 +290,7 @@ def _within(value: float, reach: float) -> Interval:
 def _alone(each: Floats, moved: Floats, resamples: int, seed: int, level: float) -> Interval:
     """The interval of a figure that takes no verdict, by the same reckoning; none where two seeds stand alone."""
     value, seeds = float(each.mean()), len(each)
-    if math.isnan(value) or np.isnan(moved).any() or seeds == 2:
+    if math.isnan(value) or np.isnan(moved).any() or seeds == 2 or moved.shape[-1] < 2:
         return _within(value, _UNKNOWN)
     if seeds == 1:
         error, freedom = float(np.sqrt((moved**2).sum())), math.nan
@@ -569,7 +569,7 @@ def on_common_patients(sample: PairSample, folds: Sequence[Hashable], shared_tra
     moved = np.stack([sample.influence[rows].mean(axis=0) for rows in places])
     count, value, reach, freedom = len(each), float(each.mean()), (_UNKNOWN, _UNKNOWN), _NO_FREEDOM
     error = _UNKNOWN
-    if count > 1 and np.isfinite(each).all():
+    if count > 1 and sample.patients > 1 and np.isfinite(each).all():
         mean_square = float(each.var(ddof=1)) / 2 * (1 + count * shared_training)
         error, *freedom_of_t = _test_of(count, mean_square, max(0.0, _shared(moved)), count - 1)
         freedom = (freedom_of_t[0], freedom_of_t[1])
@@ -627,7 +627,7 @@ def _assembled(
     sample = one.sample
     value, seeds = float(sample.differences.mean()), len(sample.reference)
     share = None
-    if seeds > 1 and not math.isnan(value):
+    if seeds > 1 and sample.patients > 1 and not math.isnan(value):
         moved = sample.influence
         mean = moved.mean(axis=0)
         patients, each = float(mean @ mean), float((moved**2).sum(axis=1).mean())
@@ -674,7 +674,7 @@ def _networks(family: Sequence[FamilyPair], resamples: int, seed: int, level: fl
     for n, one in enumerate(family):
         value, error = float(one.sample.differences[0]), errors[n]
         if error == 0:
-            same = value == 0
+            same = value == 0 and one.sample.patients > 1
             reach = _Reach(*([0.0] * 2 if same else [_UNKNOWN] * 2), *([1.0] * 2 if same else [_UNKNOWN] * 2))
         else:
             t, own = abs(value) / error, drawn[n]
@@ -726,8 +726,8 @@ def _tested(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[
     moved = [one.sample.influence for one in family]
     shared = [max(0.0, _shared(m)) for m in moved]
     own = [float(one.sample.differences.var(ddof=1)) / 2 for one in family]
-    # two seeds by themselves can agree by luck
-    known = [n for n, one in enumerate(family) if len(one.seeds) > 2 or len(family) > 1]
+    # two seeds by themselves can agree by luck, and one patient says nothing of others
+    known = [n for n, one in enumerate(family) if (len(one.seeds) > 2 or len(family) > 1) and one.sample.patients > 1]
     tests = {}
     for n in known:
         seeds = len(family[n].seeds)
@@ -820,7 +820,7 @@ def mean_difference(
     value, count, arms = float(each.mean()), len(seeds), len(samples)
     squares, freedom = pooled_squares(family)
     unknown = MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, count, arms)
-    if count < 2 or not freedom or not np.isfinite(each).all():
+    if count < 2 or not freedom or not np.isfinite(each).all() or samples[0].patients < 2:
         return unknown
     pooled = squares / freedom
     shared = max(0.0, _shared(influence(np.mean([one.without for one in samples], axis=0))))
@@ -987,7 +987,7 @@ def plans(found: Difference, effects: Sequence[float] = EFFECTS) -> tuple[StudyP
     single = found.variance_seeds is None
     freedom = found.patients - 1 if single else found.lent_freedom
     variance = found.variance_patients if found.variance_seeds is None else found.variance_seeds
-    if freedom < LEAST_FREEDOM or not variance > 0:
+    if freedom < LEAST_FREEDOM or not variance > 0 or found.patients < 2:
         return ()
     scales = (1.0, *(freedom / float(chdtri(freedom, tail)) for tail in (0.025, 0.975)))
 

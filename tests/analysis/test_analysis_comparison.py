@@ -301,6 +301,17 @@ def test_a_sign_that_depends_on_the_checkpoint_is_marked() -> None:
     assert "sign_depends_on_checkpoint" not in said(same, known(SURE, 1)).reasons
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_patient_takes_no_interval_and_the_sentence_says_so(seeds: int) -> None:
+    verdict = said(compared(seeds), known((0.235, math.nan, math.nan), seeds, patients=1))
+    assert verdict.sentence.startswith("Not settled: +0.235 test AP; no interval from 1 patient.")
+    assert verdict.reasons[-1] == "too_few_patients"
+
+
+def test_an_interval_of_every_value_is_written_out() -> None:
+    assert "by +0.093 [−1.000, +1.000] test AP" in said(compared(3), known((0.093, -1.0, 1.0))).sentence
+
+
 def test_other_versions_are_named_and_refuse_nothing() -> None:
     torch = {"torch": "2.6.0", "numpy": "2.1.0", "cpu": "AVX2", "mmad": "1"}
     other = torch | {"torch": "2.7.1", "mmad": "2", "timm": "1.0.9"}

@@ -312,6 +312,19 @@ def test_of_one_seed_interval_and_p_agree(seed: int, shift: float, pairs: int, r
         assert found.p >= found.p_pointwise
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("same", [False, True])
+def test_one_patient_says_nothing_of_others(seeds: int, same: bool) -> None:
+    truth = simulated(0, 1)[1]
+    runs = [match(simulated(n, 1)[0], truth) for n in range(2 * seeds)]
+    pair = pair_sample(runs[:seeds], runs[:seeds] if same else runs[seeds:], resamples=50)
+    names = [tuple((arm, n) for n in range(seeds)) for arm in ("reference", "other")]
+    (found,) = differences([FamilyPair(pair, names[0], names[1], tuple(range(seeds)))])
+    (_, ap, ar) = found.per_class[0]
+    assert np.isnan([found.ap.low, found.pointwise.high, found.p, found.ar.low, ap.low, ar.low]).all()
+    assert (found.seed_share, plans(found)) == (None, ())
+
+
 def test_two_seeds_alone_settle_nothing_and_others_lend_them_their_variance() -> None:
     rng = np.random.default_rng(5)
     clear = pair_of("clear", [0.50, 0.52], [0.80, 0.82])
