@@ -21,18 +21,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn_once() -> Iterator[None]:
+def layers() -> dict[tuple[int, str], dict[str, Tensor]]:
+    """Weights by seed and name."""
+    return {}
+
+
+@pytest.fixture
+def drawn_once(layers: dict[tuple[int, str], dict[str, Tensor]]) -> Iterator[None]:
     """Draw a layer of a seed and a name once for a module's networks; for tests of what follows from the weights."""
-    draw, kept = weights._draw, dict[tuple[int, str], dict[str, Tensor]]()
+    draw = weights._draw
 
     def once(name: str, module: nn.Module) -> None:
         key = torch.initial_seed(), f"{name}: {module!r}"
-        if key in kept:
-            module.load_state_dict(kept[key])
+        if key in layers:
+            module.load_state_dict(layers[key])
             return
         draw(name, module)
         if isinstance(module, nn.Conv2d | nn.Linear):
-            kept[key] = {part: value.clone() for part, value in module.state_dict().items()}
+            layers[key] = {part: value.clone() for part, value in module.state_dict().items()}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "_draw", once)

@@ -171,6 +171,7 @@ def _inputs(setup: ModelSetup) -> tuple[Tensor, list[dict[str, Tensor]], Tensor,
     return images, targets, numeric, categorical
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("fields", [CXR, pytest.param(FPN, marks=pytest.mark.slow)], ids=["one map", "FPN"])
 def test_a_detector_trains_with_it_and_reads_the_record(word: str, fields: dict) -> None:

@@ -16,6 +16,7 @@ from mmad.detector.weights import initialise
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("arm", ARMS)
 def test_one_step_reaches_every_parameter_in_use(arm: str) -> None:
     model = detector(ARMS[arm]).train()
@@ -29,6 +30,7 @@ def test_one_step_reaches_every_parameter_in_use(arm: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("arm", ARMS)
 def test_clean_detections_never_see_the_targets(arm: str) -> None:
     model = detector(ARMS[arm]).eval()
@@ -53,6 +55,7 @@ def test_given_boxes_are_among_the_detected_ones() -> None:
         assert len(more["boxes"]) > len(fewer["boxes"])
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("arm", ["mask", "era A", "era A FPN", "era B", "era C"])
 def test_a_batch_of_one_equals_the_image_in_a_batch_of_four(arm: str) -> None:
     model = detector(ARMS[arm]).eval()
@@ -68,6 +71,7 @@ def test_a_batch_of_one_equals_the_image_in_a_batch_of_four(arm: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm.startswith("era")])
 def test_the_clinical_vector_changes_what_is_learnt(arm: str) -> None:
     model = detector(ARMS[arm]).train()
