@@ -26,7 +26,7 @@ def test_one_step_reaches_every_parameter_in_use(arm: str) -> None:
     assert all(torch.isfinite(loss) for loss in output.losses.values())
     idle = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is None}
     assert idle == set(idle_modules(ModelSetup(**ARMS[arm])))
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert all(p.grad.norm().isfinite() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.slow
