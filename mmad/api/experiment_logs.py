@@ -33,7 +33,7 @@ def require_documented(ablations: Iterable[Ablation], database: str) -> None:
         SpecError: with file and line, and the nearest entry.
     """
     from mmad.config.ablation_file import place_of_part
-    from mmad.experiment_log.shipped import Library, entry
+    from mmad.experiment_log.shipped import entry
 
     for ablation in ablations:
         named = {member.documented: member.arm for member in ablation.members if member.documented}

@@ -130,7 +130,7 @@ def test_a_module_imports_what_lies_beside_it_and_not_its_namesake_in_another_fo
         found.append(find_module(name, tmp_path / name))
     for number in (0, 1, 0):
         make_importable([found[number]])
-        assert importlib.import_module(found[number].name).VALUE == number
+        assert number == importlib.import_module(found[number].name).VALUE
 
 
 def test_the_name_of_an_imported_module_is_refused(folder: Path) -> None:
