@@ -83,7 +83,8 @@ def test_counts_with_remarks_on_one_line_or_many() -> None:
     )
     assert entry.params == {"model": 1_234_567, "model.a": 12, "model.b_c.d": 1000}
     assert entry.params_comments == {"model.b_c.d": "most"}
-    assert [note.text for note in entry.unread] == ["[model.e]: 1,23", "[model.a]: 13", "[model.f]: 1 040 729", "[model.g]: 1'040'729"]
+    unread = ["[model.e]: 1,23", "[model.a]: 13", "[model.f]: 1 040 729", "[model.g]: 1'040'729"]
+    assert [note.text for note in entry.unread] == unread
 
 
 def test_counts_that_come_again_begin_another_entry() -> None:
@@ -116,7 +117,7 @@ def test_a_lone_checkpoint_is_unlabelled_and_odd_ones_are_listed() -> None:
 
 def test_figures_of_headings() -> None:
     entry = only(
-        f"## lr = 1e-4 (a remark) (v= 0.1000,, best_t=0.2000) (4076) (weight_decay=1e-1) (patience = 10) (v=0,41)\n```\n"
+        f"## lr = 1e-4 (a remark) (v= 0.1000,, best_t=0.2000) (4076) (weight_decay=1e-1) (patience = 1) (v=0,41)\n```\n"
         f"Best AP validation model has been saved to: [{name()}]\n```"
     )
     found = [(f.key, f.value, f.scaled, f.equals) for group in entry.figures for f in group.figures]
