@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import store_samples as samples
+from sqlalchemy import Table
 
 from mmad.base.errors import StoreError
-from mmad.store import schema
+from mmad.store import export, schema
 from mmad.store.export import export_tables
 from mmad.store.store import Store
 
@@ -60,6 +62,22 @@ def test_csv_holds_every_table_and_view(filled: Store, tmp_path: Path) -> None:
         ("CXR", "4", "0.375"),
         ("CXR+Clinical", "", ""),
     ]
+
+
+def test_a_full_disk_is_one_line(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def write(file: Path, table: Table, parts: export.Parts) -> int:
+        for _ in parts:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return 0
+
+    monkeypatch.setattr(export, "_write_csv", write)
+    with pytest.raises(StoreError, match=r"out: cannot be written \(No space left on device\)") as refused:
+        export_tables(filled, tmp_path / "out")
+    del refused
+    assert caplog.text == ""
+    assert not (tmp_path / "out").exists()
 
 
 def test_parquet_holds_the_same_with_types(filled: Store, tmp_path: Path) -> None:
