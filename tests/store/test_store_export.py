@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import errno
+import inspect
 import json
 import math
 import sys
+from collections.abc import Generator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -64,19 +66,18 @@ def test_csv_holds_every_table_and_view(filled: Store, tmp_path: Path) -> None:
     ]
 
 
-def test_a_full_disk_is_one_line(
-    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def write(file: Path, table: Table, parts: export.Parts) -> int:
-        for _ in parts:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return 0
+def test_a_full_disk_leaves_no_table_open(filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def write(file: Path, table: Table, parts: Generator[object, None, None]) -> int:
+        begun.append(parts)
+        next(parts)
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(export, "_write_csv", write)
-    with pytest.raises(StoreError, match=r"out: cannot be written \(No space left on device\)") as refused:
+    with pytest.raises(StoreError, match=r"out: cannot be written \(No space left on device\)"):
         export_tables(filled, tmp_path / "out")
-    del refused
-    assert caplog.text == ""
+    assert [inspect.getgeneratorstate(parts) for parts in begun] == [inspect.GEN_CLOSED]
     assert not (tmp_path / "out").exists()
 
 
