@@ -450,11 +450,7 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
     if folds:
         over, estimand = f"over {folds} folds, seeds averaged in each", ESTIMAND_OF_FOLDS
     family = max(one.family for one in found)
-    together = (
-        f" The intervals of the AP differences and p hold for all {family} pairs together."
-        if family > 1
-        else ""
-    )
+    together = f" The intervals of the AP differences and p hold for all {family} pairs together." if family > 1 else ""
     own = {one.level for one in found if one.level != LEVEL}
     registered = f", of a registered pair {level_words(*own)}" if own else ""
     intervals = f"In brackets: {level_words(LEVEL)} intervals {over}{registered}.{together}"
