@@ -113,7 +113,9 @@ def _cells(name: str, field: FieldInfo, idle: list[str], affects: str) -> tuple[
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     what = (field.description or "").replace("|", r"\|")
     kind, *none = _type(name, field).split(f", {_WORDS[NoneType]}")
-    value = " ".join(part for part in (kind, _range(field), unit) if part) + (f", {_WORDS[NoneType]}" if none else "")
+    value = " ".join(part for part in (kind, _range(field), unit) if part)
+    if none and field.default is not None:  # as a default it is named in the next cell
+        value += f", {_WORDS[NoneType]}"
     said = [what, *([f"**{affects}**"] if affects else []), *([f"Idle: {'; '.join(idle)}."] if idle else [])]
     return f"`{name}`", value, _default(field), " ".join(said)
 
