@@ -16,7 +16,7 @@ from docs_workbench import Workbench
 from mmad.config.ablation_file import AblationTable
 from mmad.config.load import load_ablation
 from mmad.config.setup import ModelSetup
-from mmad.data.importers.published.importer import read_published_set
+from mmad.data.importers.described.importer import read_published_set
 from mmad.data.reader import read_description
 
 DOCS = ROOT / "docs"
