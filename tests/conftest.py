@@ -91,6 +91,7 @@ class Called(NamedTuple):
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_cache, ignore_errors=True)
+    gc.unfreeze()  # or else a library under torch reports all that was frozen as leaked
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -89,7 +89,7 @@ def finish(store: Store, key: str, truths: dict[str, GroundTruth], level: float,
     """Gives the run its epochs, checkpoints, detections and evaluations, in one transaction."""
     rng = np.random.default_rng(int(key[:12], 16))
     curves = _curves(rng, level, epochs_each)
-    best = 1 + int(np.argmax(curves["val", "ap_iou"]))
+    best = 1 + int(np.argmax(curves["val", "ap_iou"][:-1]))  # the final epoch has detections of its own
     paths = store.run_paths(key)
     rows = []
     for kind, epoch in (("best_ap", best), ("final", epochs_each)):

@@ -751,9 +751,12 @@ class Comparison:
 
     @property
     def versions(self) -> str:
-        """Which versions of what decides bits differ between the runs of a pair; they are no reason for a refusal."""
-        found = (differing_versions(a.versions, b.versions) for a, b in self.pairs)
-        return "; ".join(dict.fromkeys(words for words in found if words))
+        """What decides bits and differs between the runs of a pair: versions, devices, layouts; it refuses nothing."""
+        found = [differing_versions(a.versions, b.versions) for a, b in self.pairs]
+        for pair in self.pairs:
+            first, second = (one.run.protocol.get("threads", 1) for one in pair)
+            found.append(f"threads {first} / {second}" if first != second else "")
+        return "; ".join(dict.fromkeys(filter(None, found)))
 
     @property
     def pretraining(self) -> str:
@@ -1311,7 +1314,7 @@ def verdict_of(found: Comparison) -> Verdict | None:
         sentence = f"{sentence} {checkpoint_words(found)}"
     if found.versions:
         reasons.append("versions_differ")
-        sentence = f"{sentence} The arms were trained under other versions: {found.versions}."
+        sentence = f"{sentence} The arms were trained in different environments: {found.versions}."
     if found.pretraining:
         reasons.append("pretraining_data")
         sentence = f"{sentence} {found.pretraining[0].upper()}{found.pretraining[1:]}"

@@ -144,15 +144,18 @@ def check_ablations(
     """The members that ``only`` names with the status of their runs; refuses what cannot be trained. Writes nothing.
 
     Raises:
-        SpecError: a word of ``only`` that names no member, two files of one name, a setup the device cannot train.
+        SpecError: a word of ``only`` that names no member, two files of one name, a setup the device cannot train, or
+            an entry to mirror that no log has.
         MmadError: fewer GPUs than a run asks for.
         WeightsError: pretrained weights that are missing.
         DataError: a data set that nothing can be trained on.
         StoreError: a database that cannot be read.
     """
+    from mmad.api.experiment_logs import require_documented
     from mmad.data.image_cache import require_trainable
     from mmad.scheduler.submit import asked_for, check_weights, require_named
 
+    require_documented([ablation for ablation, _ in loaded], db)
     named, loaded = loaded, due(loaded, db)
     require_named([ablation for ablation, _ in (*named, *loaded)], only)
     chosen = _narrowed(_as_recorded(loaded, db), only)

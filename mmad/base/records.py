@@ -214,12 +214,15 @@ class EnvironmentRecord:
 def differing_versions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """What two environments name in another version, such as ``torch 2.6.0 / 2.7.1, cpu AVX2 / AVX512``, or nothing.
 
-    mmad's own version does not count: what changes its results raises the recipe. One on a GPU and one without differ.
+    mmad's own version does not count: what changes its results raises the recipe. One on a GPU and one without differ,
+    and so do two layouts, of which only channels last is recorded.
     """
     sides = [dict(side) for side in (before, after)]
-    if before and after and any("gpu" in side for side in sides):
+    if before and after:
         for side in sides:
-            if "cudnn" not in side:  # a GPU that was recorded before its model was has one
+            if any("layout" in one for one in sides):
+                side.setdefault("layout", "channels_first")
+            if any("gpu" in one for one in sides) and "cudnn" not in side:  # a GPU recorded without its model has one
                 side.setdefault("gpu", "none")
     first, second = sides
     shared = [name for name in first if name in second and name != "mmad"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -558,11 +559,11 @@ def _import_lines(made: CocoImport) -> list[str]:
     return lines
 
 
-# ``mmad data import vindr`` and the like: published data sets, each by its description, and a user's own.
+# ``mmad data import vindr`` and the like: published sets and annotation tools by their descriptions, and a user's own.
 
 
-def _register_published(file: Path) -> None:
-    @importing.command(file.stem, help=f"Import {file.stem} as published.")
+def _register_described(file: Path) -> None:
+    @importing.command(file.stem, help=f"Import {tomllib.loads(file.read_text('utf-8'))['title']}.")
     def import_one(
         src: Annotated[Path, typer.Argument(metavar="DIR", help="Folder into which it was unpacked.")],
         out: OutOption,
@@ -571,8 +572,8 @@ def _register_published(file: Path) -> None:
         _import_described(src, file, out, label)
 
 
-for _description in sorted((Path(__file__).parent.parent / "data" / "importers" / "published").glob("*.toml")):
-    _register_published(_description)
+for _description in sorted((Path(__file__).parent.parent / "data" / "importers" / "described").glob("*.toml")):
+    _register_described(_description)
 
 
 @importing.command("described")
@@ -591,7 +592,7 @@ def import_described(
 
 def _import_described(src: Path, description: Path, out: Path, label: list[str] | None) -> None:
     from mmad.data.importers.common import ImportReport
-    from mmad.data.importers.published.importer import import_published, read_published_set
+    from mmad.data.importers.described.importer import import_published, read_published_set
 
     said = ImportReport()
     of = read_published_set(description)

@@ -294,13 +294,15 @@ def _alone(each: Floats, moved: Floats, resamples: int, seed: int, level: float)
     if math.isnan(value) or np.isnan(moved).any() or seeds == 2:
         return _within(value, _UNKNOWN)
     if seeds == 1:
-        error = float(np.sqrt((moved**2).sum()))
-        if error == 0:
-            return _within(value, 0.0 if value == 0 else _UNKNOWN)
+        error, freedom = float(np.sqrt((moved**2).sum())), math.nan
+    else:
+        error, freedom, _ = _test_of(seeds, float(each.var(ddof=1)) / 2, _shared(moved), seeds - 1)
+    if error == 0:
+        return _within(value, 0.0 if value == 0 else _UNKNOWN)
+    if seeds == 1:
         drawn = np.sort(np.abs(bootstrap_t(moved, resamples, seed))[:, 0])
         return _within(value, _critical(drawn, level) * error)
-    error, freedom, _ = _test_of(seeds, float(each.var(ddof=1)) / 2, _shared(moved), seeds - 1)
-    return _within(value, t_test(value, error, freedom, level)[0] if error > 0 else 0.0)
+    return _within(value, t_test(value, error, freedom, level)[0])
 
 
 # The bootstrap-t over patients: two networks, one seed each.

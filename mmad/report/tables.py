@@ -311,7 +311,7 @@ def external_pairs_table(known: Known, name: str = "external-pairs", **more: Any
         Column("images", "images of it", "images"), Column("patients", "patients of it", "patients"),
         *(c for n, (_, who) in zip(sides, _SIDES, strict=True) for c in bounded_columns(n, f"external AP, {who}")),
         Column("p_pointwise", "two-sided, for this pair alone", "probability"),
-        Column("missing", "why there are no figures"),
+        Column("missing", "why there are no figures, or the runs that are missing"),
     )  # fmt: skip
     rows: list[Row] = []
     for row, stats in known:
@@ -322,7 +322,7 @@ def external_pairs_table(known: Known, name: str = "external-pairs", **more: Any
             rows.append((
                 *_ends(row), one.name, one.data, *size, *(x for side in arms for x in side),
                 *bounded(found.pointwise if found else None), finite(found.p_pointwise if found else None),
-                one.why or None,
+                one.why or row.note or None,
             ))  # fmt: skip
     shown = (
         Shown("setting", "Setting", "text"), Shown("external", "External data", "text", below="missing"),
@@ -450,11 +450,7 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
     if folds:
         over, estimand = f"over {folds} folds, seeds averaged in each", ESTIMAND_OF_FOLDS
     family = max(one.family for one in found)
-    together = (
-        f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
-        if family > 1
-        else ""
-    )
+    together = f" The intervals of the AP differences and p hold for all {family} pairs together." if family > 1 else ""
     own = {one.level for one in found if one.level != LEVEL}
     registered = f", of a registered pair {level_words(*own)}" if own else ""
     intervals = f"In brackets: {level_words(LEVEL)} intervals {over}{registered}.{together}"

@@ -45,7 +45,7 @@ from mmad.report.cohort import cohorts_of
 from mmad.report.methods import render_methods
 from mmad.report.pictures import pictures_of
 from mmad.report.sections import build_model
-from mmad.report.tables import pairs_table
+from mmad.report.tables import external_pairs_table, pairs_table
 from mmad.store.lookup import find_ensembles, find_run, find_seeds, member_summaries
 from mmad.store.store import Store
 
@@ -312,6 +312,8 @@ def test_folds_have_one_difference_on_an_external_data_set(
         parts = [np.mean([ap for ap, n in zip(whose, numbers, strict=True) if n == k]) for k in (1, 2, 3)]
         assert side.estimate.ap.value == pytest.approx(np.mean(parts))
         assert side.pooled is None
+    assert found.note.startswith("3 of 3 folds, 5 of 6 pairs of runs: ")
+    assert found.note in external_pairs_table([(found, found.statistics)]).rows[0]  # as the main table says
     shown = call_mmad("compare", "made", "--resamples", "100", "--db", store.paths.database)
     assert OUTSIDE_FOLDS in " ".join(shown.out.split())
 

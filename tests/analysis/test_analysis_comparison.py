@@ -311,13 +311,18 @@ def test_other_versions_are_named_and_refuse_nothing() -> None:
     found = compare(*sides, names=ARMS, file=file_of(), setting="default")
     assert isinstance(found, Comparison)
     verdict = said(found, known(SURE))
-    assert verdict.sentence.endswith(" The arms were trained under other versions: torch 2.6.0 / 2.7.1.")
+    assert verdict.sentence.endswith(" The arms were trained in different environments: torch 2.6.0 / 2.7.1.")
     assert verdict.reasons[-1] == "versions_differ"
     same = compare(
         sides[0], [replace(one, versions=torch) for one in sides[1]], names=ARMS, file=file_of(), setting="default"
     )
     assert isinstance(same, Comparison)
     assert same.versions == ""
+    run = replace(sides[1][0].run, protocol={**sides[1][0].run.protocol, "threads": 4})
+    last = replace(sides[1][0], run=run, versions=torch | {"layout": "channels_last"})
+    apart = compare(sides[0][:1], [last], names=ARMS, file=file_of(), setting="default")
+    assert isinstance(apart, Comparison)
+    assert apart.versions == "layout channels_first / channels_last; threads 1 / 4"
 
 
 @pytest.mark.parametrize(

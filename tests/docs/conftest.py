@@ -12,7 +12,7 @@ import pytest
 from docs_workbench import Workbench
 
 #: One epoch on images of 32 px, from weights drawn here; the patience chapter's members then share two runs.
-SHORT = "epochs=1 image_size=32 reduceLROnPlateau_patience=1 loss_weights={} weights=weights/drawn.pth"
+SHORT = "epochs=1 image_size=32 batch_size=8 reduceLROnPlateau_patience=1 loss_weights={} weights=weights/drawn.pth"
 
 
 @pytest.fixture(scope="session")

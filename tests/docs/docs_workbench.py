@@ -61,7 +61,7 @@ class Workbench:
             "COLUMNS": "160",
             "MMAD_DATA": str(folder / "data" / "phantom"),
             "MMAD_SET": words,
-            "MMAD_CACHE": str(folder / "cache"),
+            "MMAD_CACHE": os.environ["MMAD_CACHE"],
             "MMAD_WEIGHTS": str(folder / "weights"),
             "XDG_CACHE_HOME": str(folder / "home"),
             "TORCH_HOME": str(folder / "home" / "torch"),
@@ -136,7 +136,7 @@ class Workbench:
         """Make the quickstart itself short, for programs, which read no MMAD_SET."""
         file = self.folder / "ablations" / "quickstart.toml"
         text = file.read_text("utf-8")
-        for name, value in (("epochs", "1"), ("image_size", "32"), ("data", '"../data/phantom"')):
+        for name, value in (("epochs", "1"), ("image_size", "32"), ("batch_size", "8"), ("data", '"../data/phantom"')):
             text, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
             assert count == 1, f"{file.name} has {count} lines {name} = …"
         file.write_text(text, "utf-8")

@@ -30,12 +30,19 @@ def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def copied(folder: Path) -> Path:
-    """What the manual is made of, to be altered."""
-    for name in ("docs", "tools", "mmad", "benchmarks"):
+def small(folder: Path, **pages: str) -> Path:
+    """A manual of the same form with these pages, all of which but ``forgotten`` have a place."""
+    for name in ("docs/assets", "tools"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
-        shutil.copy2(ROOT / name, folder / name)
+    (folder / "mmad").symlink_to(ROOT / "mmad", target_is_directory=True)
+    for name in ("README", "CONTRIBUTING", "CHANGELOG"):
+        (folder / f"{name}.md").write_text(f"# {name}\n", "utf-8")
+    for name, text in pages.items():
+        (folder / "docs" / f"{name}.md").write_text(f"# {name}\n\n{text}\n", "utf-8")
+    placed = ["index", "contributing", "changelog", *(name for name in pages if name != "forgotten")]
+    nav = "".join(f"  - {name}.md\n" for name in placed)
+    form = re.sub(r"(?<=^nav:\n)(  .*\n)+", nav, (ROOT / "mkdocs.yml").read_text("utf-8"), flags=re.MULTILINE)
+    (folder / "mkdocs.yml").write_text(form, "utf-8")
     return folder
 
 
@@ -73,21 +80,17 @@ def test_links_out_of_the_manual_are_words_or_lead_to_its_own_pages(site: Path) 
 
 @pytest.mark.slow
 def test_what_leads_nowhere_and_pages_without_a_place_fail(tmp_path: Path) -> None:
-    source = copied(tmp_path / "source")
-    with (source / "docs" / "log.md").open("a", encoding="utf-8") as page:
-        page.write("\n[away](nowhere.md) [astray](store.md#nothing-like-it)\n")
-    (source / "docs" / "forgotten.md").write_text("# Forgotten\n", "utf-8")
-    done = build(source, tmp_path / "site")
+    links = "[away](nowhere.md) [astray](store.md#nothing-like-it) [there](store.md#store)"
+    done = build(small(tmp_path / "source", log=links, store="", forgotten=""), tmp_path / "site")
     assert done.returncode != 0
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
     for complaint in ("nowhere.md", "#nothing-like-it", "forgotten.md"):
         assert complaint in done.stdout + done.stderr
+    assert len(warnings) == 3, warnings
 
 
 @pytest.mark.slow
 def test_a_function_that_is_not_there_fails(tmp_path: Path) -> None:
-    source = copied(tmp_path / "source")
-    with (source / "docs" / "api.md").open("a", encoding="utf-8") as page:
-        page.write("\n::: mmad.config.load.nothing\n")
-    done = build(source, tmp_path / "site")
+    done = build(small(tmp_path / "source", api="::: mmad.config.load.nothing"), tmp_path / "site")
     assert done.returncode != 0
     assert "mmad.config.load.nothing" in done.stdout + done.stderr

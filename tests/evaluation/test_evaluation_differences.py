@@ -19,7 +19,7 @@ from scipy.stats import t as student
 
 from mmad.analysis.comparison import plan_words
 from mmad.base.errors import EvaluationError
-from mmad.base.records import GroundTruth
+from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.differences import (
     Difference,
     FamilyPair,
@@ -258,6 +258,21 @@ def test_a_finding_that_one_patient_has_stays_in_the_list_that_is_averaged() -> 
     found = pair_sample([run], [other], resamples=50)
     assert np.isfinite(found.without).all()
     assert found.differences[0] + 0.5 > found.without[0][0] > found.differences[0] - 0.5
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_finding_that_one_arm_always_finds_and_the_other_never_has_no_interval(seeds: int) -> None:
+    truth = simulated(0, 12)[1]
+    nothing = np.empty(0, int)
+    none = match(Detections(truth.studies, nothing, np.empty((0, 4)), np.empty(0), nothing), truth)
+    all_found = match(
+        Detections(truth.studies, truth.study, truth.boxes, np.ones(len(truth.labels)), truth.labels), truth
+    )
+    (_, ap, ar), *_ = pair_sample([none] * seeds, [all_found] * seeds, resamples=50).per_class
+    assert (ap.value, ar.value) == (1, 1)
+    assert np.isnan([ap.low, ap.high, ar.low, ar.high]).all()  # twelve patients do not prove a difference of exactly 1
+    (_, ap, _), *_ = pair_sample([none] * seeds, [none] * seeds, resamples=50).per_class
+    assert (ap.low, ap.value, ap.high) == (0, 0, 0)
 
 
 @given(st.integers(0, 2**31), st.floats(-0.2, 0.2), st.integers(2, 5), st.integers(1, 4))

@@ -43,20 +43,23 @@ lr = {lr}
 [protocol]
 epochs = 2
 """
-#: A process that works off the queue: a claim, two epochs and the end of each run, with a pause between them.
+#: A process that works off the queue: a claim, two epochs and the end of each run; it waits for the page once.
 WORKER = """
 import sys, time
+from pathlib import Path
 import numpy as np
 sys.path.insert(0, {tests!r})
 from report_fixtures import _epoch
 from mmad.store.store import Store
 from mmad.store.claims import Owner
-rng = np.random.default_rng(0)
+rng, page = np.random.default_rng(0), Path("r.html")
 with Store.open("db/mmad.sqlite") as store:
+    before = page.read_text()
     while (run := store.claim(None, Owner.current())) is not None:
         for n in (1, 2):
-            time.sleep(float(sys.argv[1]))
             store.commit_epoch(run.key, _epoch(n, rng, 0.5, 1e-3))
+            while page.read_text() == before:
+                time.sleep(0.02)
         store.end(run.key, Owner.current(), "finished")
 """
 
@@ -228,7 +231,7 @@ def test_it_follows_another_process_that_trains_and_ends_with_it(tmp_path: Path)
     assert re.fullmatch(r"\d\d:\d\d:\d\d r\.html: 1 ablation, 2 runs, 2 of them not finished \(.* s\)\n", first)
     assert 'name="mmad:watch" content="2"' in (tmp_path / "r.html").read_text("utf-8")
     worker = WORKER.format(tests=str(Path(__file__).parent))
-    subprocess.run([sys.executable, "-c", worker, "1.2"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-c", worker], cwd=tmp_path, check=True)
     out, errors = command.communicate(timeout=600)
     assert (command.returncode, errors) == (0, "")
     lines = out.splitlines()

@@ -20,6 +20,7 @@ from mmad.base.records import EpochRecord, Metric, RunRecord
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.scheduler import scheduler
 from mmad.scheduler.jobs import Job
 from mmad.scheduler.scheduler import Options
 from mmad.store.store import Store
@@ -122,6 +123,9 @@ def bench(
     if request.node.get_closest_marker("slow"):  # it starts workers
         for name, value in request.getfixturevalue("warm").items():
             monkeypatch.setenv(name, value)
+
+    monkeypatch.setattr(scheduler, "BACK_OFF", 0.2)  # as tests/warm/server.py has it
+    monkeypatch.setattr(scheduler, "_LOOK", 0.2)
 
     def make(runs: int = 2, epochs: int = 3, url: str = "") -> Bench:
         monkeypatch.setenv("PRETEND", str(tmp_path))

@@ -265,8 +265,11 @@ def test_a_command_waits_for_the_other_s_run_and_takes_it_over_when_that_dies(be
 
 def test_commands_in_two_pid_namespaces_rob_each_other_of_nothing(bench: MakeBench) -> None:
     four = bench(runs=4)
-    four.plan(**{f"s{i}": {"pause": 0.5} for i in range(4)})
+    (four.folder / "allowed").write_text("1")
     first, second = four.command(cores=1, within=pid_namespace()), four.command(cores=1)
+    with Store.open(four.database, read_only=True) as store:
+        wait_for(lambda: len(store.owners()) == 2)  # each has a run in hand
+    (four.folder / "allowed").write_text("3")
     for command in (first, second):
         out, errors = command.communicate(timeout=600)
         assert command.returncode == 0, errors
@@ -305,7 +308,7 @@ def test_machines_of_one_name_whose_clocks_are_apart_rob_each_other_of_nothing(b
 def test_a_silent_worker_of_another_machine_is_watched_for_a_lease_then_taken_over(
     bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "LEASE", 1.5)
+    monkeypatch.setattr(claims, "LEASE", 0.5)
     one = bench(runs=2)
     far = Owner("elsewhere", 7, 1.0, "another/machine/1")
     with Store.open(one.database) as store:

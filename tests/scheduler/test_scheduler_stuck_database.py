@@ -17,12 +17,12 @@ from mmad.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_workers")]
 
-#: A real worker that waits half a second in place of a minute, and meets trouble when it commits its third epoch.
+#: A real worker that waits a fifth of a second in place of a minute, and meets trouble when it commits its third epoch.
 WORKER = """
 import sqlite3, sys
 from sqlalchemy import event
 from mmad.store.store import Store
-Store.open.__func__.__kwdefaults__["timeout"] = 0.5
+Store.open.__func__.__kwdefaults__["timeout"] = 0.2
 trouble, honest, held = sys.argv[1], Store.commit_epoch, []
 
 def lock(store):
@@ -65,6 +65,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., No
     """A folder with the file."""
     folder = tmp_path_factory.mktemp("stuck")
     write_tiny(folder, epochs=16, pair=False)  # some still fit into what is left of the last pages
+    with (folder / "tiny.toml").open("a") as file:
+        file.write("steps_per_epoch = 1\n")
     return folder
 
 

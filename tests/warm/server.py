@@ -29,6 +29,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import alembic.command  # noqa: F401  # a new database calls it
+import matplotlib.backends.backend_svg  # noqa: F401
+import pandas.io.formats.style  # noqa: F401
+import pyarrow.pandas_compat  # noqa: F401
+import scipy.ndimage  # a data set is checked with these before its first training
+import scipy.spatial
+import scipy.stats  # noqa: F401
 import torch._dynamo  # noqa: F401  # an optimiser's first call imports it
 
 import mmad

@@ -15,10 +15,10 @@ from PIL import Image
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet
 from mmad.data.exclusions import Excluded
-from mmad.data.importers.published.description import PublishedSet
-from mmad.data.importers.published.importer import import_published, read_published_set
+from mmad.data.importers.described.description import PublishedSet
+from mmad.data.importers.described.importer import import_published, read_published_set
 
-FOLDER = Path(__file__).parents[2] / "mmad" / "data" / "importers" / "published"
+FOLDER = Path(__file__).parents[2] / "mmad" / "data" / "importers" / "described"
 Boxes = set[tuple[str, str, float, float, float, float]]
 
 

@@ -15,7 +15,7 @@ import yaml
 from mmad.base.errors import DataError
 from mmad.config.messages import shown
 from mmad.data.dataset import read_split
-from mmad.data.importers.published.description import SIDES, SIZE, SPLIT, PublishedSet
+from mmad.data.importers.described.description import SIDES, SIZE, SPLIT, PublishedSet
 from mmad.data.tables import read_table
 
 NamedCells = dict[str, str]

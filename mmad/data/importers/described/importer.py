@@ -22,8 +22,8 @@ from mmad.data.dataset import DataSet, split_by_patient
 from mmad.data.exclusions import Excluded
 from mmad.data.importers.common import ImportReport
 from mmad.data.importers.csv import CsvLayout, Tables, import_csv, one_table
-from mmad.data.importers.published.description import SIDES, SPLIT, PublishedSet
-from mmad.data.importers.published.forms import FORMS
+from mmad.data.importers.described.description import SIDES, SPLIT, PublishedSet
+from mmad.data.importers.described.forms import FORMS
 from mmad.data.tables import Table
 
 
