@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from mmad.api.loading import load_with_data, on_data, resolve_data
@@ -359,3 +360,17 @@ documented = { CXR = "e120" }
     (tmp_path / "mine.md").write_text(entries)
     assert call_mmad("log", "import", tmp_path / "mine.md").code == 0
     assert call_mmad("plan", file).code == 0
+
+
+def test_a_column_without_a_training_value_is_refused_before_anything_trains(
+    call_mmad: Call, phantom: DataSet, tmp_path: Path
+) -> None:
+    shutil.copytree(phantom.root, tmp_path / "data")
+    table = pd.read_csv(tmp_path / "data" / "studies.csv", dtype=str)
+    table.loc[table["split"] == "train", "sbp"] = ""
+    table.to_csv(tmp_path / "data" / "studies.csv", index=False)
+    words = (ABLATIONS / "quickstart.toml", "--data", tmp_path / "data", "--dry-run")
+    refused = call_mmad("ablate", *words)
+    assert refused.code == 2
+    assert "column 'sbp' has no value in the training split; leave it out of clinical_numeric" in refused.err
+    assert call_mmad("ablate", *words, "--only", "CXR").code == 0
