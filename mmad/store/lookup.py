@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmad.base.errors import StoreError
 from mmad.base.json_values import finite
 from mmad.base.records import (
+    KEPT_KINDS,
     CheckpointKind,
     CheckpointRecord,
     EnvironmentRecord,
@@ -91,8 +92,15 @@ def member_summaries(store: Store, ablation: str | None = None, most: int | None
     begun = {key for key, run in runs.items() if run.epochs_done or run.status == "finished"}
     keys = list(dict.fromkeys(member.key for member in members if member.key in begun))
     checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
-    bare = [key for key in keys if checkpoints[key] and not evaluations[key]]
-    epochs = store.all_epochs(bare)
+    bare = {
+        member.key
+        for member in members
+        for one in checkpoints.get(member.key, ())
+        for split in ("val", "test")
+        if one.kind in KEPT_KINDS
+        and evaluation_under(member.evaluation, evaluations[member.key], one.kind, one.epoch, split) is None
+    }
+    epochs = store.all_epochs(sorted(bare))
     return [
         MemberSummary(
             member,

@@ -47,6 +47,19 @@ def test_figures_of_the_epoch_stand_in_where_the_protocol_is_theirs(store: Store
     assert member_summaries(store)[0].results.best_ap == CheckpointFigures(1, 0.75, 0.875, 0.625, 0.75)
 
 
+def test_they_stand_in_for_each_checkpoint_by_itself(store: Store) -> None:
+    given = samples.ablation()
+    store.add_ablation(given)
+    key = given.members[0].run.key
+    kinds = [samples.checkpoint("best_ap", 1), samples.checkpoint("best_ar", 1)]
+    store.commit_epoch(key, samples.epoch(1), kinds, [samples.evaluation(ap=0.25)])
+    results = member_summaries(store)[0].results
+    assert results.best_ap == CheckpointFigures(1, 0.25, 0.5, 0.375, 0.625)  # measured on val, of the epoch on test
+    assert results.best_ar == CheckpointFigures(1, 0.5, 0.75, 0.375, 0.625)
+    row = store.runs().iloc[0]
+    assert row[["best_ap_test_ap", "best_ar_test_ap"]].tolist() == [0.375, 0.375]
+
+
 @pytest.mark.parametrize(
     "other", [{"threshold": 0.75}, {"max_detections": 100}, {"proposals": "with_ground_truth"}], ids=str
 )
