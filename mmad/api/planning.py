@@ -96,14 +96,16 @@ def known_runs(db: str, trials: str | None, ablations: Sequence[Ablation]) -> tu
     """The runs of ``db`` by key, and what estimates the time of others from them; makes no database.
 
     Raises:
-        SpecError: two of ``ablations`` are files of one name.
+        SpecError: two of ``ablations`` are files of one name, or one mirrors an entry that no log has.
         StoreError: a database that cannot be read, or that has another file of one's name.
     """
+    from mmad.api.experiment_logs import require_documented
     from mmad.config.estimate import Estimator, Trials
     from mmad.scheduler.submit import require_distinct
 
     runs, epochs = _recorded(db)
     require_distinct(ablations, db)
+    require_documented(ablations, db)
     return {run.key: run for run in runs}, Estimator(
         runs, epochs, None if trials is None else Trials(*_recorded(trials))
     )

@@ -144,15 +144,19 @@ def check_ablations(
     """The members that ``only`` names with the status of their runs; refuses what cannot be trained. Writes nothing.
 
     Raises:
-        SpecError: a word of ``only`` that names no member, two files of one name, a setup the device cannot train.
+        SpecError: a word of ``only`` that names no member, two files of one name, a setup the device cannot train, or
+            an entry to mirror that no log has.
         MmadError: fewer GPUs than a run asks for.
         WeightsError: pretrained weights that are missing.
-        DataError: a data set that nothing can be trained on.
+        DataError: a data set that nothing can be trained on, or a column without a value in the training split.
         StoreError: a database that cannot be read.
     """
+    from mmad.api.experiment_logs import require_documented
+    from mmad.data.clinical import ClinicalEncoder
     from mmad.data.image_cache import require_trainable
     from mmad.scheduler.submit import asked_for, check_weights, require_named
 
+    require_documented([ablation for ablation, _ in loaded], db)
     named, loaded = loaded, due(loaded, db)
     require_named([ablation for ablation, _ in (*named, *loaded)], only)
     chosen = _narrowed(_as_recorded(loaded, db), only)
@@ -163,6 +167,12 @@ def check_ablations(
     _check_networks([member.run for member in waiting], on_gpu=slots.on_gpu)
     for dataset, _ in _datasets(chosen, {member.run.key for member in waiting}):
         require_trainable(dataset)
+    for ablation, data in chosen:
+        runs = [one.run for one in ablation.members if one in waiting and one.run.protocol.fold is None]
+        setups = [run.setup for run in runs if run.setup.use_clinical]
+        if data.dataset is not None:
+            for columns in {data.dataset.columns(one.clinical_numeric, one.clinical_categorical) for one in setups}:
+                ClinicalEncoder.fit(data.dataset, columns)
     return asked
 
 

@@ -30,21 +30,9 @@ EntryArgument = Annotated[
 ]
 
 
-def imported_logs(database: str) -> list[Log]:
-    """The logs that were imported into ``database``; none where there is no such file."""
-    from mmad.base.paths import StorePaths
-    from mmad.experiment_log.model import Log
-
-    file = StorePaths(database).file
-    if file is not None and not file.exists():
-        return []
-    with open_store(database, read_only=True) as store:
-        records = store.logs()
-    return [Log.from_json(record.name, record.content, record.entries) for record in records]
-
-
 def library(database: str) -> Library:
     """The entries of the shipped log and of those in ``database``."""
+    from mmad.api.experiment_logs import imported_logs
     from mmad.experiment_log.shipped import Library
 
     return Library.of(imported_logs(database))
@@ -401,6 +389,7 @@ def check(
 
 
 def _logs_to_check(file: Path | None, database: str) -> dict[str, tuple[LogEntry, ...]]:
+    from mmad.api.experiment_logs import imported_logs
     from mmad.experiment_log.parser import read_log_file
     from mmad.experiment_log.shipped import SHIPPED, entries
 

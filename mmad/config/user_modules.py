@@ -29,7 +29,6 @@ from mmad.config.runs import Ablation, RunSpec
 
 #: More than this is no module that somebody wrote for an ablation.
 _MOST_FILES, _MOST_BYTES = 2000, 64 << 20
-_LEFT_OUT = (".pyc", ".pyo")
 
 
 @dataclass
@@ -65,15 +64,14 @@ def find_module(top: str, beside: Path | None) -> OwnModule:
         SpecError: there is no such module, or it holds more than a module does.
     """
     folder = None if beside is None or _lies(top, beside) is None else beside.absolute()
-    scan = _scan(top, folder)
     whole = hashlib.sha256()
-    for name in sorted(scan.files):
-        try:
-            with scan.files[name].open("rb") as opened:
-                digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        except OSError as error:
-            raise SpecError(f"cannot be read ({error.strerror})", where=str(scan.files[name])) from error
-        whole.update(f"{name}\0{digest}\n".encode())
+    try:
+        scan = _scan(top, folder)
+        for name in sorted(scan.files):
+            digest = hashlib.sha256(scan.files[name].read_bytes()).hexdigest()
+            whole.update(f"{name}\0{digest}\n".encode())
+    except OSError as error:
+        raise SpecError(f"cannot be read ({error.strerror})", where=error.filename) from error
     versions = dict(sorted(scan.versions.items()))
     return OwnModule(
         name=top, folder="" if folder is None else str(folder), sha256=whole.hexdigest(), versions=versions
@@ -149,7 +147,7 @@ def _files(root: Path, top: str) -> Iterator[Path]:
     for file in sorted(root.rglob("*")):
         inside = file.relative_to(root).parts
         hidden = any(part.startswith(".") or part == "__pycache__" for part in inside)
-        if hidden or file.suffix in _LEFT_OUT or not file.is_file():
+        if hidden or not file.is_file():
             continue
         size += file.stat().st_size
         if size > _MOST_BYTES:
@@ -255,7 +253,8 @@ def make_importable(modules: Sequence[OwnModule]) -> None:
     """Let this process import ``modules``; what it imported of another content under their names is forgotten.
 
     Raises:
-        SpecError: a module that is no longer there, or whose content or imports changed since it was named.
+        SpecError: a module that is no longer there, whose content or imports changed since it was named, or whose name
+            is that of another one that this process has imported.
     """
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
@@ -265,12 +264,29 @@ def make_importable(modules: Sequence[OwnModule]) -> None:
         _require_same(module, found)
         tops = tuple(_scan(module.name, folder).tops)
         registered = _Registered(module.folder, module.sha256, tops)
-        before = _FINDER.modules.get(module.name)
-        if before is not None and before != registered:
-            for name in [one for one in sys.modules if one.split(".")[0] in {*before.tops, *tops}]:
+        stale = {
+            name: one
+            for name, one in _FINDER.modules.items()
+            if one != registered and (name == module.name or (one.folder != module.folder and {*one.tops} & {*tops}))
+        }
+        if stale:
+            forgotten = {*tops, *(top for one in stale.values() for top in one.tops)}
+            for name in [one for one in sys.modules if one.split(".")[0] in forgotten]:
                 del sys.modules[name]
+        _FINDER.modules = {name: one for name, one in _FINDER.modules.items() if name not in stale}
         _FINDER.modules[module.name] = registered
+        if folder is not None:
+            _require_alone(folder, tops)
     importlib.invalidate_caches()
+
+
+def _require_alone(folder: Path, tops: Sequence[str]) -> None:
+    """Refuses a module in ``folder`` under whose name this process has imported another one."""
+    for top in tops:
+        file, root = getattr(sys.modules.get(top), "__file__", None), _lies(top, folder)
+        if file is not None and root is not None and not Path(file).resolve().is_relative_to(root.resolve()):
+            what = f"the module {top} has the name of another, {file}, which is used instead"
+            raise SpecError(what, where=str(root), hint="rename it")
 
 
 def difference(named: OwnModule, found: OwnModule) -> str | None:

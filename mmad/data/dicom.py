@@ -150,6 +150,10 @@ def _check(file: Dataset, width: int, height: int, where: str) -> None:
     if not (kind.startswith("MONOCHROME") and depth in (8, 16)) and not (colour and depth == 8):
         what = f"DICOM image of kind {kind[:20]!r} with {depth} bits"
         raise DataError(what, where=where, hint="save it as MONOCHROME2 of 8 or 16 bits")
+    stored = int(file.get("BitsStored", depth))
+    if int(file.get("HighBit", stored - 1)) >= stored:
+        what = f"DICOM image of {stored} bits whose HighBit is {file.HighBit}, not {stored - 1}"
+        raise DataError(what, where=where, hint="save it with its values in the lowest bits")
 
 
 def _pixels(file: Dataset, where: str) -> NDArray[Any]:

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import models
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FeaturePyramidNetwork
@@ -27,6 +26,7 @@ from mmad.config.setup import PYRAMID_CHANNELS, PYRAMID_STRIDES, ModelSetup
 from mmad.detector.clinical import BatchNorm
 from mmad.detector.parts import make_part
 from mmad.detector.timm_body import TimmBody
+from mmad.detector.undrawn import Undrawn
 
 #: How many of ResNet18's four stages a cut keeps.
 RESNET18_STAGES = {"custom": 1, "custom1": 1, "custom2": 2, "custom3": 3, "resnet18": 4}
@@ -126,30 +126,23 @@ def build_image_network(setup: ModelSetup) -> ImageNetwork:
     """
     if setup.image_backbone.startswith(TIMM):
         name = setup.image_backbone.removeprefix(TIMM)
-        timm_body = TimmBody(name, setup.image_size, pyramid=setup.using_fpn)
+        with Undrawn():  # type: ignore[no-untyped-call]
+            timm_body = TimmBody(name, setup.image_size, pyramid=setup.using_fpn)
         body: nn.Module = timm_body
         widths, strides = timm_body.widths, timm_body.strides
     elif is_own(setup.backbone):
         own = own_body(setup)
         body, widths, strides = own, tuple(own.widths), tuple(own.strides)
     else:
-        with _Undrawn():  # type: ignore[no-untyped-call]
+        with Undrawn():  # type: ignore[no-untyped-call]
             body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.image_backbone)
         strides = PYRAMID_STRIDES if setup.using_fpn else (STRIDES[setup.image_backbone],)
     if setup.norm_momentum is not None:
         set_norm_momentum(body, setup.norm_momentum)
-    if setup.using_fpn:
-        return ImageNetwork(body, widths, PYRAMID_STRIDES, PYRAMID_CHANNELS)
-    return ImageNetwork(body, widths, strides, setup.backbone_out_channels)
-
-
-class _Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Leaves out the weights that torchvision draws while it builds, for ``initialise`` draws them anew."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (torch.ops.aten.uniform_.default, torch.ops.aten.normal_.default):
-            return args[0].zero_()
-        return func(*args, **(kwargs or {}))
+    with Undrawn():  # type: ignore[no-untyped-call]
+        if setup.using_fpn:
+            return ImageNetwork(body, widths, PYRAMID_STRIDES, PYRAMID_CHANNELS)
+        return ImageNetwork(body, widths, strides, setup.backbone_out_channels)
 
 
 def own_body(setup: ModelSetup) -> Any:

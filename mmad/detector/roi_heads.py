@@ -38,6 +38,7 @@ from mmad.detector.boxes import (
 from mmad.detector.parts import make_part
 from mmad.detector.pooling import PooledMaps
 from mmad.detector.rpn import BETA, TargetDict
+from mmad.detector.undrawn import Undrawn
 
 BOX_POOL = 7  # cells per side of a RoI's features
 MASK_POOL = 14  # cells per side of the features a mask is predicted from
@@ -228,11 +229,12 @@ class DetectionHeads(nn.Module):
     def __init__(self, setup: ModelSetup, channels: int, clinical: int, classes: int) -> None:
         super().__init__()
         self.has_mask = setup.use_mask
-        if self.has_mask:
-            self.mask_head = mask_head(channels, setup.mask_hidden_layers)
-            self.mask_predictor = mask_predictor(setup.mask_hidden_layers, classes)
-        self.box_head = BoxHead(channels, clinical, setup.representation_size, setup.box_head_dropout_rate)
-        self.box_predictor = FastRCNNPredictor(setup.representation_size, classes)
+        with Undrawn():  # type: ignore[no-untyped-call]
+            if self.has_mask:
+                self.mask_head = mask_head(channels, setup.mask_hidden_layers)
+                self.mask_predictor = mask_predictor(setup.mask_hidden_layers, classes)
+            self.box_head = BoxHead(channels, clinical, setup.representation_size, setup.box_head_dropout_rate)
+            self.box_predictor = FastRCNNPredictor(setup.representation_size, classes)
         self.sampler = Sampler(setup.box_batch_size_per_image, setup.box_positive_fraction)
         self.coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
         if is_own(setup.box_loss):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.files import replacing
 from mmad.config.setup import PYRAMID_STRIDES
+from mmad.detector.undrawn import Undrawn
 
 #: Strides of the four maps a pyramid stands on; the fifth level is pooled.
 _MAP_STRIDES = PYRAMID_STRIDES[:4]
@@ -112,7 +113,7 @@ class TimmBody(nn.Module):
         """
         overlay = {"state_dict": state, "file": None, "url": None, "hf_hub_id": None, "custom_load": False}
         try:
-            with torch.random.fork_rng(devices=[]):  # timm draws weights before it reads them
+            with torch.random.fork_rng(devices=[]), Undrawn():  # type: ignore[no-untyped-call]
                 # The whole network refuses a file that lacks a tensor; the network of maps would leave it as drawn.
                 _create(self.name, self.shown_side, features_only=False, pretrained=True, overlay=overlay)
                 filled = _create(self.name, self.shown_side, out_indices=self.chosen, pretrained=True, overlay=overlay)

@@ -9,6 +9,7 @@ and p are of these two networks, over patients.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import math
@@ -68,13 +69,13 @@ class PairSample:
     images: int
     cohort: str
 
-    @property
+    @functools.cached_property
     def differences(self) -> Floats:
         """Other minus reference of each seed, (S,)."""
         found: Floats = np.array(self.other) - np.array(self.reference)
         return found
 
-    @property
+    @functools.cached_property
     def influence(self) -> Floats:
         """(S, P) what each patient does to each seed's difference: products sum to jackknife covariances."""
         return influence(np.array(self.without))
@@ -299,7 +300,8 @@ def _alone(each: Floats, moved: Floats, resamples: int, seed: int, level: float)
     if error == 0:
         return _within(value, 0.0 if value == 0 else _UNKNOWN)
     if seeds == 1:
-        return _within(value, _critical(np.abs(bootstrap_t(moved, resamples, seed))[:, 0], level) * error)
+        drawn = np.sort(np.abs(bootstrap_t(moved, resamples, seed))[:, 0])
+        return _within(value, _critical(drawn, level) * error)
     return _within(value, t_test(value, error, freedom, level)[0])
 
 
@@ -335,9 +337,14 @@ def _resamples(patients: int, resamples: int, seed: int) -> Floats:
 
 
 def _critical(largest: Floats, level: float) -> float:
-    """The value that a statistic has to exceed for ``_p`` to be below 1 − level; infinite where draws are too few."""
+    """The value that a statistic has to exceed for ``_p`` to be below 1 − level; infinite where draws are too few.
+
+    Args:
+        largest: the draws, from the smallest.
+        level: of the interval.
+    """
     most = math.ceil(round((1 - level) * (len(largest) + 1), 9)) - 2  # draws that may reach it
-    return float(np.partition(largest, -1 - most)[-1 - most]) if most >= 0 else math.inf
+    return float(largest[-1 - most]) if most >= 0 else math.inf
 
 
 def _p(statistic: float, largest: Floats) -> float:
@@ -670,14 +677,14 @@ def _networks(family: Sequence[FamilyPair], resamples: int, seed: int, level: fl
         if places:
             found = np.abs(bootstrap_t(np.concatenate([moved[n] for n in places]), resamples, seed + number))
             drawn |= {n: found[:, k] for k, n in enumerate(places)}
-    largest = np.max(np.stack(list(drawn.values())), axis=0) if drawn else np.zeros(resamples)
+    largest = np.sort(np.max(np.stack(list(drawn.values())), axis=0)) if drawn else np.zeros(resamples)
     for n, one in enumerate(family):
         value, error = float(one.sample.differences[0]), errors[n]
         if error == 0:
             same = value == 0 and one.sample.patients > 1
             reach = _Reach(*([0.0] * 2 if same else [_UNKNOWN] * 2), *([1.0] * 2 if same else [_UNKNOWN] * 2))
         else:
-            t, own = abs(value) / error, drawn[n]
+            t, own = abs(value) / error, np.sort(drawn[n])
             reach = _Reach(_critical(largest, level) * error, _critical(own, level) * error, _p(t, largest), _p(t, own))
         yield _assembled(one, len(family), reach, (math.inf, math.inf), 0, 0, None, error**2)
 
@@ -946,12 +953,18 @@ def largest_t(correlation: Floats, freedom: float, draws: int = DRAWS) -> NDArra
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     root /= np.maximum(np.sqrt((root**2).sum(axis=1, keepdims=True)), 1e-12)
-    random = np.random.default_rng([draws, len(correlation)])
-    normal = random.standard_normal((draws, len(correlation))) @ root.T
+    drawn, random = _normal(draws, len(correlation))
     freedom = min(freedom, 1e6)
-    spread = np.sqrt(2 * random.standard_gamma(freedom / 2, draws) / freedom)
-    found: Floats = np.abs(normal).max(axis=1) / spread
+    spread = np.sqrt(2 * copy.deepcopy(random).standard_gamma(freedom / 2, draws) / freedom)
+    found: Floats = np.abs(drawn @ root.T).max(axis=1) / spread
     return found
+
+
+@functools.lru_cache(maxsize=1)  # families of as many pairs have the same
+def _normal(draws: int, count: int) -> tuple[Floats, np.random.Generator]:
+    """(draws, count) normal numbers, and the generator after them."""
+    random = np.random.default_rng([draws, count])
+    return random.standard_normal((draws, count)), random
 
 
 # How many seeds or patients a study would need: a plan for an effect declared beforehand, never for the one seen.

@@ -219,20 +219,19 @@ def estimate(
     boxes, people = runs[0].boxes.sum(axis=0), [patients_with(runs[0], k) for k in range(len(runs[0].categories))]
     found = np.flatnonzero(boxes)
 
-    def figures(column: int) -> Floats:
-        each = np.stack([(w.ap, w.ar)[column][0] for w in once])
-        return np.stack([each[rows].mean(axis=0) for rows in places])  # (S, K)
+    by_run = [np.stack([figure[0] for figure in part]) for part in ([w.ap for w in once], [w.ar for w in once])]
+    figures = [np.stack([each[rows].mean(axis=0) for rows in places]) for each in by_run]  # (S, K) of AP, of AR
 
     def error(column: int, k: int) -> Error:
-        found = error_of(figures(column)[:, k], without[:, 1:, k, column], people[k], shared_training)
+        found = error_of(figures[column][:, k], without[:, 1:, k, column], people[k], shared_training)
         return Error(found.variance + (0.0 if column else _GRID_VARIANCE), found.freedom)
 
     def one(column: int, k: int) -> Interval:
-        value = figures(column)[:, k].mean()
+        value = figures[column][:, k].mean()
         return share_interval(value, error(column, k), people[k], boxes[k])
 
     def mean(column: int) -> Interval:
-        values, every = figures(column)[:, found].mean(axis=0), patients_with(runs[0])
+        values, every = figures[column][:, found].mean(axis=0), patients_with(runs[0])
         if every < LEAST_PATIENTS:
             return Interval(float(values.mean()) if len(found) else math.nan, math.nan, math.nan, every)
         bounds = [

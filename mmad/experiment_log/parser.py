@@ -114,6 +114,8 @@ _FIGURE = re.compile(r"\s*(?:([A-Za-z_][\w ]*?)\s*=\s*)?(\d*\.\d+|\d+)\s*$")
 #: What a figure's key is made of; other keys (``lr``, ``patience``, …) name a setting.
 _FIGURE_WORDS = frozenset({"best", "final", "last", "v", "t", "val", "valid", "test", "train", "ap", "ar", "map"})
 _BARE_FIGURE = re.compile(r"0?\.\d{2,}|1\.0+|\d{4}")
+#: Would be read as two figures, of which the first is 0.
+_DECIMAL_COMMA = re.compile(r"(?<![\d.])0,\d")
 #: Two figures are equal where their four printed digits are.
 SAME = 5e-5
 
@@ -128,7 +130,7 @@ def figure_groups(text: str, line: int) -> tuple[FigureGroup, ...]:
     groups = []
     for match in _IN_BRACKETS.finditer(text):
         figures = tuple(_figures(match[0][1:-1]))
-        if figures:
+        if figures and not _DECIMAL_COMMA.search(match[0]):
             groups.append(FigureGroup(raw=match[0], line=line, figures=figures))
     return tuple(groups)
 
@@ -444,7 +446,7 @@ _PIECES = re.compile(
     r"|For Training \[(?P<title2>[^\]\n]{0,500})\]"
     r"|(?P<label>\b(?:The|Best)\b[\w \-]{0,60}?) has been saved to: \[(?P<path>[^\]\n]{0,500})\]"
     rf"|(?P<lone>{CHECKPOINT_NAME}(?:_\S*)?)"
-    r"|(?<!\S)\[(?P<module>[A-Za-z_][\w.]{0,200})\]:[ \t]*(?P<count>\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?![\w,.])"
+    r"|(?<!\S)\[(?P<module>[A-Za-z_][\w.]{0,200})\]:[ \t]*(?P<count>\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?![\w,.'’]|\s\d)"
     r"(?:[ \t]*\#[ \t]*(?P<remark>.*))?"
     r"|<img\b[^>\n]{0,500}?\bsrc=\"(?P<src>[^\"\n]{0,500})\"[^>\n]{0,500}>"
     r"|!\[[^\]\n]{0,500}\]\((?P<url>[^)\n]{0,500})\)"
@@ -856,18 +858,21 @@ def read_log_file(path: Path, name: str | None = None) -> Log:
     """The log of the file ``path``, under ``name`` or the file's own name.
 
     Raises:
-        SpecError: it cannot be read, is too large, or is no UTF-8 text.
+        SpecError: it cannot be read, is too large, is no UTF-8 text, or holds no entry.
     """
+    hint = "name the Markdown file of an experiment log"
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise SpecError("is larger than 64 MiB", where=path, hint="name the Markdown file of an experiment log")
+            raise SpecError("is larger than 64 MiB", where=path, hint=hint)
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise SpecError(f"cannot be read ({error.strerror})", where=path, hint="name the file of a log") from None
     except UnicodeDecodeError as error:
-        hint = "save it as UTF-8"
-        raise SpecError(f"is no UTF-8 text (byte {error.start})", where=path, hint=hint) from None
-    return read_log(text, name or path.stem)
+        raise SpecError(f"is no UTF-8 text (byte {error.start})", where=path, hint="save it as UTF-8") from None
+    log = read_log(text, name or path.stem)
+    if not log.entries:
+        raise SpecError("holds no entry", where=path, hint=hint)
+    return log
 
 
 def _entries(drafts: Sequence[Draft]) -> Iterator[LogEntry]:

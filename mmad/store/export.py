@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ BATCH = 1000
 
 def batches(
     connection: Connection, table: Table, where: Sequence[ColumnElement[bool]] = ()
-) -> Iterator[Sequence[RowMapping]]:
+) -> Generator[Sequence[RowMapping], None, None]:
     """The rows of ``table`` in the order of its primary key, part by part; moments are in UTC, JSON its text.
 
     ``where`` are conditions that all hold for them.
@@ -91,7 +92,8 @@ def export_tables(
             with folder_beside(folder) as part:
                 for number, table in enumerate(tables, start=1):
                     file = f"{table.name}.{form}"
-                    rows = write(part / file, table, batches(connection, table))
+                    with closing(batches(connection, table)) as parts:
+                        rows = write(part / file, table, parts)
                     written.append(Exported(table.name, folder / file, rows))
                     if progress is not None:
                         progress(number, len(tables))

@@ -207,7 +207,8 @@ def back_up_database(database: str | Path, target: Path, progress: OnProgress | 
         with _backing_up(file, target, progress) as part:
             runs, epochs = _rows_of_sound(file, part)
     except sqlite3.Error as error:
-        raise meaning(str(error), file.as_posix()) from error
+        written = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        raise meaning(str(error), (target if written else file).as_posix()) from error
     except OSError as error:
         hint = "free space or check permissions there, or name another file"
         raise StoreError(f"cannot be written ({error.strerror})", where=target, hint=hint) from error

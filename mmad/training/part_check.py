@@ -206,8 +206,8 @@ def _try_fusion(setup: ModelSetup) -> None:
     def run(part: nn.Module, given: list[Any]) -> list[Tensor]:
         maps, vector = given
         found = part(maps, vector)
-        if not isinstance(found, Mapping) or set(found) != set(levels):
-            names = sorted(found) if isinstance(found, Mapping) else type(found).__name__
+        if not isinstance(found, Mapping) or tuple(found) != levels:
+            names = list(found) if isinstance(found, Mapping) else type(found).__name__
             raise _Refused(f"returns {names}, not a dictionary of the maps {', '.join(levels)}")
         for level in levels:
             _require_shape(found[level], maps[level].shape, f"the map {level}")
@@ -318,6 +318,8 @@ def _try_augmentation(setup: ModelSetup) -> None:
             raise _Refused(f"returns an image {changed.dtype} {list(changed.shape)}, not uint8 {list(image.shape)}")
         if moved.reshape(-1, 4).shape[0] != len(named) or not np.isfinite(moved).all():
             raise _Refused("returns boxes that are not finite, or of another number than their labels")
+        if len(named) and (named.dtype.kind not in "iu" or (named < 1).any()):
+            raise _Refused(f"returns the labels {named.tolist()}", "a label is a whole number from 1")
         sides = moved.reshape(-1, 4)[:, 2:] - moved.reshape(-1, 4)[:, :2]
         if (moved < 0).any() or (moved > _SMALL).any() or (sides <= 0).any():
             raise _Refused("returns boxes outside the image or without an area", "cut them off, or leave them out")
@@ -385,6 +387,8 @@ def _require_shape(found: Any, shape: torch.Size, what: str) -> None:
     if not isinstance(found, Tensor) or found.shape != shape:
         got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise _Refused(f"returns {what} as {got}, not {list(shape)}")
+    if found.dtype != torch.float32:
+        raise _Refused(f"returns {what} as {found.dtype}, not torch.float32")
 
 
 def _guarded(doing: str, work: Callable[[], Any]) -> Any:
@@ -423,12 +427,36 @@ def _try_module(
             raise _Refused(f"its parameter {name} has no gradient", "use it, or leave it out")
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise _Refused(f"the gradient of its parameter {name} is not finite")
+    kept = _each(torch.clone, given)
+    alike = _each(lambda one: one[:1].expand_as(one), kept)
     with torch.no_grad():
         passes = [_guarded("its pass in evaluation", lambda: run(part.eval(), given)) for _ in range(2)]
+        if not all(map(torch.equal, _tensors(kept), _tensors(given))):
+            raise _Refused("changes what it is given in place", "others read it too: change a copy")
+        alone = _guarded("its pass in evaluation", lambda: run(part, alike))
+        moved = _each(lambda one: one.to("meta"), kept)
+        _guarded("its pass after a move to another device", lambda: run(part.to("meta"), moved))
     if not all(torch.isfinite(one).all() for one in passes[0]):
         raise _Refused("returns values that are not finite in evaluation")
     if not all(torch.equal(one, other) for one, other in zip(*passes, strict=True)):
         raise _Refused("two passes in evaluation differ", "draw random numbers in training alone")
+    pairs = [(one[:1], other[:1]) for one, other in zip(passes[0], alone, strict=True) if one.dim()]
+    if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-4) for one, other in pairs):
+        raise _Refused(
+            "what it makes of an image in evaluation depends on the others of its batch", f"see {_PROTOCOLS}"
+        )
+
+
+def _each(change: Callable[[Tensor], Tensor], given: list[Any]) -> list[Any]:
+    """``given`` with every tensor changed, those in a dictionary too."""
+    return [
+        OrderedDict((name, change(one)) for name, one in part.items()) if isinstance(part, Mapping) else change(part)
+        for part in given
+    ]
+
+
+def _tensors(given: list[Any]) -> list[Tensor]:
+    return [tensor for one in given for tensor in (one.values() if isinstance(one, Mapping) else (one,))]
 
 
 #: What a part of each kind is given by place, and by name.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from mmad.api.loading import load_with_data, on_data, resolve_data
@@ -337,3 +338,39 @@ def test_folds_that_lack_a_finding_are_refused_with_the_line(call_mmad: Call, ph
     assert refused.err.rstrip().endswith("of 9 has none of them; ask for fewer folds")
     word = call_mmad("plan", file, "--data", phantom.root, "--set", "folds=11")
     assert word.err.startswith("mmad: --set folds=11: folds: ")
+
+
+def test_an_entry_that_no_log_has_is_refused(call_mmad: Call, tmp_path: Path) -> None:
+    file = tmp_path / "mirror.toml"
+    text = """\
+[setup]
+pretrained = false
+[arms.CXR]
+use_clinical = false
+[[settings]]
+name = "one"
+documented = { CXR = "e120" }
+"""
+    file.write_text(text)
+    for command in (("plan",), ("ablate", "--dry-run")):
+        refused = call_mmad(*command, file)
+        assert refused.code == 2
+        assert "mirror.toml:7: documented: there is no entry e120; did you mean e" in refused.err
+    entries = "".join(f"## Entry {number}\n[model]: {number}\n" for number in range(1, 121))
+    (tmp_path / "mine.md").write_text(entries)
+    assert call_mmad("log", "import", tmp_path / "mine.md").code == 0
+    assert call_mmad("plan", file).code == 0
+
+
+def test_a_column_without_a_training_value_is_refused_before_anything_trains(
+    call_mmad: Call, phantom: DataSet, tmp_path: Path
+) -> None:
+    shutil.copytree(phantom.root, tmp_path / "data")
+    table = pd.read_csv(tmp_path / "data" / "studies.csv", dtype=str)
+    table.loc[table["split"] == "train", "sbp"] = ""
+    table.to_csv(tmp_path / "data" / "studies.csv", index=False)
+    words = (ABLATIONS / "quickstart.toml", "--data", tmp_path / "data", "--dry-run")
+    refused = call_mmad("ablate", *words)
+    assert refused.code == 2
+    assert "column 'sbp' has no value in the training split; leave it out of clinical_numeric" in refused.err
+    assert call_mmad("ablate", *words, "--only", "CXR").code == 0

@@ -55,7 +55,8 @@ def test_the_hash_covers_the_package_and_what_it_imports_beside_it(folder: Path)
     (folder / "mylab_x" / "__pycache__").mkdir()
     (folder / "mylab_x" / "__pycache__" / "image.pyc").write_bytes(b"1")
     assert find_module("mylab_x", folder) == found
-    for file, text in (("mylab_x/table.csv", "a"), ("helper_x.py", "scale = 2\n"), ("mylab_x/__init__.py", "#")):
+    changes = {"mylab_x/table.csv": "a", "helper_x.py": "scale = 2\n", "mylab_x/__init__.py": "#", "mylab_x/c.pyc": "1"}
+    for file, text in changes.items():
         before = find_module("mylab_x", folder)
         (folder / file).write_text(text)
         assert find_module("mylab_x", folder).sha256 != before.sha256
@@ -118,6 +119,26 @@ def test_a_process_imports_what_it_was_given_and_nothing_beside_it(folder: Path)
         make_importable([found])
     make_importable([find_module("mylab_x", folder)])
     assert importlib.import_module("mylab_x.image").VALUE == 20
+
+
+def test_a_module_imports_what_lies_beside_it_and_not_its_namesake_in_another_folder(tmp_path: Path) -> None:
+    found = []
+    for number, name in enumerate(("first_x", "second_x")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "shared_x.py").write_text(f"VALUE = {number}\n")
+        (tmp_path / name / f"{name}.py").write_text("from shared_x import VALUE\n")
+        found.append(find_module(name, tmp_path / name))
+    for number in (0, 1, 0):
+        make_importable([found[number]])
+        assert number == importlib.import_module(found[number].name).VALUE
+
+
+def test_the_name_of_an_imported_module_is_refused(folder: Path) -> None:
+    (folder / "yaml.py").write_text("scale = 1\n")
+    (folder / "helper_x.py").write_text("from yaml import scale\n")
+    importlib.import_module("yaml")
+    with pytest.raises(SpecError, match=r"yaml\.py: the module yaml has the name of another, .*; rename it"):
+        make_importable([find_module("mylab_x", folder)])
 
 
 def test_other_versions_are_a_difference(folder: Path) -> None:

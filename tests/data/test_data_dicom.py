@@ -228,6 +228,7 @@ def test_without_pydicom_the_hint_is_given(tmp_path: Path, monkeypatch: pytest.M
         ({"Rows": 4000}, "here: DICOM file cannot be decoded"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "here: DICOM image of kind 'PALETTE COLOR' with 16 bits"),
         ({"BitsStored": 17}, "here: DICOM file cannot be decoded"),
+        ({"HighBit": 15}, "here: DICOM image of 12 bits whose HighBit is 15, not 11"),
         ({"WindowCenter": 1, "WindowWidth": 0}, "here: DICOM file cannot be decoded"),
         ({"VOILUTSequence": Sequence([lookup(0, 40, [1])])}, "here: DICOM file cannot be decoded"),
         ({"PixelData": b""}, "here: DICOM file cannot be decoded"),

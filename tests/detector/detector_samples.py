@@ -13,10 +13,10 @@ from mmad.detector.build import build_detector
 from mmad.detector.model import MultimodalRCNN
 
 SIDE = 64
-CXR = {"backbone": "custom1", "image_size": SIDE, "pretrained": False, "box_score_thresh": 0.0}
-#: So many boxes are pooled that a test is of the pooling, not of time: each costs 256 channels of a pyramid.
-FEW_BOXES = {"box_batch_size_per_image": 64, "rpn_post_nms_top_n_train": 200, "rpn_post_nms_top_n_test": 100}
-FPN = CXR | FEW_BOXES | {"backbone": "resnet18", "using_fpn": True, "anchor_sizes": (8, 16, 32, 48, 64)}
+#: So many boxes are pooled that a test is of the pooling, not of time.
+FEW_BOXES = {"box_batch_size_per_image": 16, "rpn_post_nms_top_n_train": 60, "rpn_post_nms_top_n_test": 60}
+CXR = {"backbone": "custom1", "image_size": SIDE, "pretrained": False, "box_score_thresh": 0.0} | FEW_BOXES
+FPN = CXR | {"backbone": "resnet18", "using_fpn": True, "anchor_sizes": (8, 16, 32, 48, 64)}
 CLINICAL = {"use_clinical": True, "clinical_input_channels": 12, "clinical_conv_channels": 8}
 ADD = {"fuse_depth": 0, "fusion_strategy": "add"}
 ERA_A = CXR | CLINICAL

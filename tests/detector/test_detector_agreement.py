@@ -15,6 +15,9 @@ from mmad.config.setup import ModelSetup
 from mmad.detector.build import build_detector
 from mmad.detector.model import MultimodalRCNN
 from mmad.detector.roi_heads import RoiMode, filled_boxes
+from mmad.detector.undrawn import Undrawn
+
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 LOG = {"rpn_nms_thresh": 0.3, "box_nms_thresh": 0.2, "box_detections_per_img": 10}
 MASK = {"use_mask": True, "mask_hidden_layers": 16}
@@ -75,30 +78,29 @@ def test_detections_equal_torchvisions(network: str) -> None:
 
 @pytest.mark.slow
 def test_the_stock_model_is_torchvisions_mask_rcnn() -> None:
-    setup = ModelSetup(
-        use_custom_model=False, pretrained=False, image_size=128, box_score_thresh=0.0, frozen_norm=False
-    )
+    setup = ModelSetup(use_custom_model=False, pretrained=False, image_size=64, box_score_thresh=0.0, frozen_norm=False)
     model = build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0)
-    theirs = maskrcnn_resnet50_fpn(
-        weights=None,
-        weights_backbone=None,
-        num_classes=6,
-        min_size=128,
-        max_size=128,
-        rpn_nms_thresh=0.3,
-        box_nms_thresh=0.2,
-        box_score_thresh=0.0,
-        box_detections_per_img=10,
-    )
+    with Undrawn():  # they take ours
+        theirs = maskrcnn_resnet50_fpn(
+            weights=None,
+            weights_backbone=None,
+            num_classes=6,
+            min_size=64,
+            max_size=64,
+            rpn_nms_thresh=0.3,
+            box_nms_thresh=0.2,
+            box_score_thresh=0.0,
+            box_detections_per_img=10,
+        )
     own = model.state_dict()
     twin = theirs.state_dict()
     assert {name: v.shape for name, v in own.items()} == {name: v.shape for name, v in twin.items()}
     theirs.load_state_dict(own)
     without_chance(model, theirs)
-    images, targets, _, _ = batch(side=128)
+    images, targets, _, _ = batch()
     model.train()
     theirs.train()
-    given = [t | {"masks": filled_boxes(t["boxes"], 128)} for t in targets]
+    given = [t | {"masks": filled_boxes(t["boxes"], 64)} for t in targets]
     ours, other = model(images, targets, mode=TRAINING).losses, theirs(plain(images), given)
     assert set(ours) == set(other)
     for name in other:
@@ -106,7 +108,7 @@ def test_the_stock_model_is_torchvisions_mask_rcnn() -> None:
     model.eval()
     theirs.eval()
     with torch.no_grad():
-        compare_detections(model(images).detections, theirs(plain(images)), 128)
+        compare_detections(model(images).detections, theirs(plain(images)), 64)
 
 
 @pytest.mark.parametrize("arm", ["era A", "era B", "era C", "era C heads only"])

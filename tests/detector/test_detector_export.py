@@ -30,7 +30,12 @@ pytestmark = pytest.mark.slow
 )
 def test_suppressed_boxes_of_the_program_are_the_detector_s(fields: dict[str, Any], tmp_path: Path) -> None:
     setup = ModelSetup(
-        pretrained=False, image_size=64, box_score_thresh=0.05, anchor_sizes=(4, 8, 16, 32, 64), **fields
+        pretrained=False,
+        image_size=64,
+        box_score_thresh=0.05,
+        anchor_sizes=(4, 8, 16, 32, 64),
+        rpn_post_nms_top_n_test=100,
+        **fields,
     )
     model = build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0).eval()
     with torch.no_grad():

@@ -16,6 +16,8 @@ from mmad.detector.build import build_detector, idle_modules
 from mmad.detector.roi_heads import WITH_GROUND_TRUTH
 from mmad.experiment_log.shipped import entries, setup_of
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 
 def _distinct() -> dict[str, ModelSetup]:
     """One entry per architecture: what is idle in an entry, or decides the training alone, makes none of its own."""
@@ -38,28 +40,26 @@ def test_the_entries_make_about_thirty_architectures() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", DISTINCT)
 def test_an_entrys_detector_trains_and_is_evaluated(entry: str) -> None:
-    setup = DISTINCT[entry]
-    side, images = (64, 1) if setup.using_fpn else (128, 2)
-    check_a_step(setup.model_copy(update={"image_size": side}), images)
+    check_a_step(DISTINCT[entry].model_copy(update={"image_size": 64}))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", ["e030", "e099"])
 def test_so_it_does_on_images_of_its_own_side(entry: str) -> None:
-    check_a_step(DISTINCT[entry], images=1)
+    check_a_step(DISTINCT[entry])
 
 
-def check_a_step(setup: ModelSetup, images: int) -> None:
+def check_a_step(setup: ModelSetup) -> None:
     setup = setup.model_copy(update=FEW_BOXES)
     size = setup.image_size
     torch.use_deterministic_algorithms(True)
     try:
         model = build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights="none").train()
         generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(0, 256, (images, 1, size, size), dtype=torch.uint8, generator=generator)
+        pixels = torch.randint(0, 256, (1, 1, size, size), dtype=torch.uint8, generator=generator)
         box = torch.tensor([[0.1, 0.1, 0.5, 0.6], [0.4, 0.4, 0.9, 0.9]]) * size
-        targets = [{"boxes": box, "labels": torch.tensor([1, 3])} for _ in range(images)]
-        clinical = (torch.rand((images, 9), generator=generator) * 100, torch.zeros((images, 1), dtype=torch.long))
+        targets = [{"boxes": box, "labels": torch.tensor([1, 3])}]
+        clinical = (torch.rand((1, 9), generator=generator) * 100, torch.zeros((1, 1), dtype=torch.long))
         losses = model(pixels, targets, *clinical, WITH_GROUND_TRUTH).losses
         sum(losses.values()).backward()
         assert all(torch.isfinite(loss) for loss in losses.values())
@@ -67,13 +67,13 @@ def check_a_step(setup: ModelSetup, images: int) -> None:
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and not name.startswith(idle or "\0"):
                 assert parameter.grad is not None, name
-                assert torch.isfinite(parameter.grad).all(), name
+                assert parameter.grad.norm().isfinite(), name
             else:
                 assert parameter.grad is None, name
         torch.optim.SGD([p for p in model.parameters() if p.grad is not None], lr=setup.lr).step()
         with torch.no_grad():
             judged = model.eval()(pixels, targets, *clinical)
         assert all(torch.isfinite(loss) for loss in judged.losses.values())
-        assert len(judged.detections) == images
+        assert len(judged.detections) == 1
     finally:
         torch.use_deterministic_algorithms(False)

@@ -171,6 +171,7 @@ def _inputs(setup: ModelSetup) -> tuple[Tensor, list[dict[str, Tensor]], Tensor,
     return images, targets, numeric, categorical
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("fields", [CXR, pytest.param(FPN, marks=pytest.mark.slow)], ids=["one map", "FPN"])
 def test_a_detector_trains_with_it_and_reads_the_record(word: str, fields: dict) -> None:
@@ -182,7 +183,7 @@ def test_a_detector_trains_with_it_and_reads_the_record(word: str, fields: dict)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
-            assert torch.isfinite(parameter.grad).all(), name
+            assert parameter.grad.norm().isfinite(), name
     model.eval()
     with torch.no_grad():
         own = model(images, targets, numeric, categorical).losses

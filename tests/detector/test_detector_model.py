@@ -16,6 +16,7 @@ from mmad.detector.weights import initialise
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("arm", ARMS)
 def test_one_step_reaches_every_parameter_in_use(arm: str) -> None:
     model = detector(ARMS[arm]).train()
@@ -25,10 +26,11 @@ def test_one_step_reaches_every_parameter_in_use(arm: str) -> None:
     assert all(torch.isfinite(loss) for loss in output.losses.values())
     idle = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is None}
     assert idle == set(idle_modules(ModelSetup(**ARMS[arm])))
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert all(p.grad.norm().isfinite() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("arm", ARMS)
 def test_clean_detections_never_see_the_targets(arm: str) -> None:
     model = detector(ARMS[arm]).eval()
@@ -53,6 +55,7 @@ def test_given_boxes_are_among_the_detected_ones() -> None:
         assert len(more["boxes"]) > len(fewer["boxes"])
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("arm", ["mask", "era A", "era A FPN", "era B", "era C"])
 def test_a_batch_of_one_equals_the_image_in_a_batch_of_four(arm: str) -> None:
     model = detector(ARMS[arm]).eval()
@@ -68,6 +71,7 @@ def test_a_batch_of_one_equals_the_image_in_a_batch_of_four(arm: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm.startswith("era")])
 def test_the_clinical_vector_changes_what_is_learnt(arm: str) -> None:
     model = detector(ARMS[arm]).train()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from detector_samples import FEW_BOXES
 from torch import Tensor
 
 from mmad.base.records import DOCUMENTED_COLUMNS
@@ -14,7 +15,7 @@ from mmad.config.setup import ModelSetup
 from mmad.detector.build import build_detector
 from mmad.detector.model import MultimodalRCNN
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("drawn_once")]
 
 
 def passes(model: MultimodalRCNN, images: Tensor, targets: list[dict[str, Tensor]]) -> tuple[Any, int]:
@@ -52,13 +53,17 @@ def passes(model: MultimodalRCNN, images: Tensor, targets: list[dict[str, Tensor
 def test_losses_gradients_statistics_and_random_numbers_are_the_same_to_the_bit(
     fields: dict[str, Any], images: int
 ) -> None:
-    base = {
-        "pretrained": False,
-        "image_size": 64,
-        "use_clinical": True,
-        "era": "C",
-        "clinical_expand_conv_channels": 4,
-    } | fields
+    base = (
+        {
+            "pretrained": False,
+            "image_size": 64,
+            "use_clinical": True,
+            "era": "C",
+            "clinical_expand_conv_channels": 4,
+        }
+        | FEW_BOXES
+        | fields
+    )
     shown = torch.randint(0, 256, (images, 1, base["image_size"], base["image_size"]), dtype=torch.uint8)
     targets = [{"boxes": torch.tensor([[8.0, 8.0, 40.0, 50.0]]), "labels": torch.tensor([1])}] * images
     results = []

@@ -14,6 +14,12 @@ from mmad.config.weights import content_hash, weights_file
 from mmad.detector.build import build_detector
 
 
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of the weights of a ResNet18."""
+    return saved(models.resnet18(weights=None), tmp_path_factory.mktemp("resnet18") / "own.pth")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-torch"))
@@ -66,11 +72,11 @@ FIXED = {None: "conv1 layer1", 0: "conv1 layer1 layer2 layer3 layer4", 4: "conv1
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("wanted", FIXED)
-def test_the_first_parts_below_a_pyramid_are_fixed(folder: Path, wanted: int | None) -> None:
-    file = saved(models.resnet18(weights=None), folder / "own.pth")
+def test_the_first_parts_below_a_pyramid_are_fixed(resnet18: Path, wanted: int | None) -> None:
     for norm in (True, False):
-        model = build("resnet18", file, using_fpn=True, trainable_layers=wanted, frozen_norm=norm)
+        model = build("resnet18", resnet18, using_fpn=True, trainable_layers=wanted, frozen_norm=norm)
         fixed = {name.split(".")[0] for name, p in model.backbone.body.named_parameters() if not p.requires_grad}
         norms = {"bn1"} if not norm and wanted != 5 else set()  # a fixed norm has no parameters
         assert fixed == {*FIXED[wanted].split(), *norms}
@@ -116,25 +122,28 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_other_bytes_than_planned_are_refused(folder: Path) -> None:
-    file = saved(models.resnet18(weights=None), folder / "own.pth")
+def test_other_bytes_than_planned_are_refused(resnet18: Path, folder: Path) -> None:
+    file = folder / "own.pth"
+    file.write_bytes(resnet18.read_bytes())
     planned = content_hash(file)
     build("custom1", file, planned)
-    saved(models.resnet18(weights=None), file)
+    state = torch.load(file, weights_only=True)
+    state["fc.bias"][0] += 1
+    torch.save(state, file)
     with pytest.raises(WeightsError, match=f"own.pth: has changed since the run was queued: .*, not {planned[:12]}"):
         build("custom1", file, planned)
 
 
-def test_a_file_named_by_a_hash_has_to_have_it(folder: Path) -> None:
-    saved(models.resnet18(weights=None), folder / weights_file("custom1"))
+def test_a_file_named_by_a_hash_has_to_have_it(resnet18: Path, folder: Path) -> None:
+    (folder / weights_file("custom1")).symlink_to(resnet18)
     setup = ModelSetup(backbone="custom1", image_size=64)
     with pytest.raises(WeightsError, match="is not what its name says"):
         build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights_dir=folder)
 
 
 @pytest.mark.slow
-def test_weights_from_another_program_are_read(folder: Path) -> None:
-    state = models.resnet18(weights=None).state_dict()
+def test_weights_from_another_program_are_read(resnet18: Path, folder: Path) -> None:
+    state = torch.load(resnet18, weights_only=True)
     save_file(state, str(folder / "plain.safetensors"))
     wrapped = {"state_dict": {f"module.encoder.{name}": tensor for name, tensor in state.items()}, "epoch": 3}
     torch.save(wrapped, folder / "wrapped.pt")

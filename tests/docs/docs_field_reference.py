@@ -26,18 +26,19 @@ INTRO = """\
 # Fields
 
 Every field of an [ablation file](ablation-file.md), made from the code by `tests/docs/docs_field_reference.py`. Names
-are those that the documented log prints; [the detector](detector.md) describes eras A, B and C.
+are those that the documented log prints; [the detector](detector.md) describes eras A, B and C. Names, paths, the
+evaluation, `[hypothesis]` and `[tune]` are no part of a run's [key](ablation-file.md#keys).
 
 A field affects **A** the architecture, **T** the training (rounding included), **E** the evaluation (what is measured
-of given weights), **S** the speed (time and memory of an epoch). Where it is *idle*, its value changes no bit of a
-result; in these conditions `resolved_era` is the clinical branch's era, `fuse_layers` the number of fuse convolutions
-on each map, and `has_pyramid`, `has_masks`, `image_backbone` describe the network. A *part* is
-`{ use = "MODULE:CLASS", … }` ([parts](parts.md)); `[0, 1)` includes 0 and not 1.
+of given weights), **S** the speed (time and memory of an epoch). An *idle* field changes no bit of a result. In these
+conditions `resolved_era` is the clinical branch's era, `fuse_layers` the number of fuse convolutions on each map, and
+`has_pyramid`, `has_masks`, `image_backbone` describe the network. A *part* is `{ use = "MODULE:CLASS", … }`
+([parts](parts.md)); `[0, 1)` includes 0 but not 1.
 """
 
 #: The field that begins each part of the setup, and the part's heading. The order is the model's.
 PARTS = {
-    "name": "Names and paths (no part of a run's key)",
+    "name": "Names and paths",
     "use_clinical": "What is trained",
     "backbone": "Image branch",
     "clinical_input_channels": "Clinical branch",
@@ -65,14 +66,11 @@ _UPPER: Mapping[type, tuple[str, str]] = {Le: ("le", "]"), Lt: ("lt", ")")}
 def reference() -> str:
     """Every field of the setup, the protocols and the phantom as Markdown tables."""
     parts = [f"## `[setup]`: {heading}\n\n{_table(fields, stating=True)}" for heading, fields in _setup_parts()]
-    parts.append("## `[protocol]`: the training (part of a run's key)\n\n" + _table(TRAINING_FIELDS, stating=True))
-    parts.append("## `[protocol]`: the evaluation (no part of a run's key)\n\n" + _table(EVALUATION_FIELDS))
-    parts.append(
-        "## `[hypothesis]`: what the study sets out to show (no part of a run's key)\n\n"
-        + _table(Hypothesis.model_fields)
-    )
+    parts.append("## `[protocol]`: the training\n\n" + _table(TRAINING_FIELDS, stating=True))
+    parts.append("## `[protocol]`: the evaluation\n\n" + _table(EVALUATION_FIELDS))
+    parts.append("## `[hypothesis]`: what the study sets out to show\n\n" + _table(Hypothesis.model_fields))
     tune = {name: field for name, field in TuneTable.model_fields.items() if name != "space"}
-    parts.append("## `[tune]`: the search for each arm's setup (no part of a run's key)\n\n" + _table(tune))
+    parts.append("## `[tune]`: the search for each arm's setup\n\n" + _table(tune))
     parts.append("## `[phantom]`: how the embedded data set is drawn\n\n" + _table(PhantomTable.model_fields))
     return "\n\n".join(parts)
 
@@ -115,7 +113,9 @@ def _cells(name: str, field: FieldInfo, idle: list[str], affects: str) -> tuple[
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     what = (field.description or "").replace("|", r"\|")
     kind, *none = _type(name, field).split(f", {_WORDS[NoneType]}")
-    value = " ".join(part for part in (kind, _range(field), unit) if part) + (f", {_WORDS[NoneType]}" if none else "")
+    value = " ".join(part for part in (kind, _range(field), unit) if part)
+    if none and field.default is not None:  # as a default it is named in the next cell
+        value += f", {_WORDS[NoneType]}"
     said = [what, *([f"**{affects}**"] if affects else []), *([f"Idle: {'; '.join(idle)}."] if idle else [])]
     return f"`{name}`", value, _default(field), " ".join(said)
 

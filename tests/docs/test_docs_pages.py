@@ -142,12 +142,9 @@ def test_commands_of_a_page_run(call_trained: Callable[..., Any], name: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["detector.md", "log.md", "paper.md"])
-def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
-    program = programs(name)
-    assert program
-    printed = trained.run_python("\n".join(block.text for block in program))
-    check_printed([line for block in program for line in expected(block)], printed)
+def test_the_detector_is_built_from_python(trained: Workbench) -> None:
+    (program,) = programs("detector.md")
+    check_printed(expected(program), trained.run_python(program.text))
 
 
 @pytest.mark.slow

@@ -78,11 +78,13 @@ def test_a_word_with_brackets_in_a_heading_is_a_heading() -> None:
 
 def test_counts_with_remarks_on_one_line_or_many() -> None:
     entry = only(
-        "```\n[model]: 1,234,567 [model.a]: 12\n[model.b_c.d]: 1000 # most\n[model.e]: 1,23 \n[model.a]: 13\n```"
+        "```\n[model]: 1,234,567 [model.a]: 12\n[model.b_c.d]: 1000 # most\n[model.e]: 1,23 \n[model.a]: 13\n"
+        "[model.f]: 1 040 729\n[model.g]: 1'040'729\n```"
     )
     assert entry.params == {"model": 1_234_567, "model.a": 12, "model.b_c.d": 1000}
     assert entry.params_comments == {"model.b_c.d": "most"}
-    assert [note.text for note in entry.unread] == ["[model.e]: 1,23", "[model.a]: 13"]
+    unread = ["[model.e]: 1,23", "[model.a]: 13", "[model.f]: 1 040 729", "[model.g]: 1'040'729"]
+    assert [note.text for note in entry.unread] == unread
 
 
 def test_counts_that_come_again_begin_another_entry() -> None:
@@ -115,7 +117,7 @@ def test_a_lone_checkpoint_is_unlabelled_and_odd_ones_are_listed() -> None:
 
 def test_figures_of_headings() -> None:
     entry = only(
-        f"## lr = 1e-4 (a remark) (v= 0.1000,, best_t=0.2000) (4076) (weight_decay=1e-1) (patience = 10)\n```\n"
+        f"## lr = 1e-4 (a remark) (v= 0.1000,, best_t=0.2000) (4076) (weight_decay=1e-1) (patience = 1) (v=0,41)\n```\n"
         f"Best AP validation model has been saved to: [{name()}]\n```"
     )
     found = [(f.key, f.value, f.scaled, f.equals) for group in entry.figures for f in group.figures]
@@ -224,6 +226,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.md").write_bytes(b"\xe4")
     with pytest.raises(SpecError, match=r"is no UTF-8 text \(byte 0\)"):
         read_log_file(tmp_path / "latin.md")
+    (tmp_path / "log.md").write_text("", "utf-8")
+    with pytest.raises(SpecError, match=r"log\.md: holds no entry; name the Markdown file"):
+        read_log_file(tmp_path / "log.md")
     (tmp_path / "log.md").write_text("ModelSetup(a=1)", "utf-8")
     assert (read_log_file(tmp_path / "log.md").name, read_log_file(tmp_path / "log.md", "mine").name) == ("log", "mine")
 

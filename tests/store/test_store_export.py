@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import errno
+import inspect
 import json
 import math
 import sys
+from collections.abc import Generator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 import store_samples as samples
+from sqlalchemy import Table
 
 from mmad.base.errors import StoreError
-from mmad.store import schema
+from mmad.store import export, schema
 from mmad.store.export import export_tables
 from mmad.store.store import Store
 
@@ -60,6 +64,21 @@ def test_csv_holds_every_table_and_view(filled: Store, tmp_path: Path) -> None:
         ("CXR", "4", "0.375"),
         ("CXR+Clinical", "", ""),
     ]
+
+
+def test_a_full_disk_leaves_no_table_open(filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def write(file: Path, table: Table, parts: Generator[object, None, None]) -> int:
+        begun.append(parts)
+        next(parts)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(export, "_write_csv", write)
+    with pytest.raises(StoreError, match=r"out: cannot be written \(No space left on device\)"):
+        export_tables(filled, tmp_path / "out")
+    assert [inspect.getgeneratorstate(parts) for parts in begun] == [inspect.GEN_CLOSED]
+    assert not (tmp_path / "out").exists()
 
 
 def test_parquet_holds_the_same_with_types(filled: Store, tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ def said(tmp_path: Path) -> Callable[..., str]:
         ("        return {k: x[:, :1] * self.a for k, x in maps.items()}", "the map 0 as [2, 1, 16, 16], not [2, 16"),
         ("        return maps", "its parameter a has no gradient"),
         ("        return {k: x * self.a + torch.randn_like(x) for k, x in maps.items()}", "two passes in evaluation"),
+        (
+            "        clinical.mul_(2)\n        return {k: x * self.a for k, x in maps.items()}",
+            "what it is given in place",
+        ),
+        ("        return {k: (x * self.a).double() for k, x in maps.items()}", "as torch.float64, not torch.float32"),
+        ("        return {k: (x - x.mean(0)) * self.a for k, x in maps.items()}", "depends on the others of its batch"),
         ("        raise KeyError('nope')", "raises KeyError: 'nope' (mine.py:11)"),
         ("        return clinical", "returns Tensor, not a dictionary of the maps 0"),
         ("        return {'1': self.a}", "returns ['1'], not a dictionary of the maps 0"),
@@ -113,6 +119,20 @@ def test_a_pass_that_is_none_of_a_fusion(said: Callable[..., str], body: str, ex
     answer = said(HEAD + body + "\n")
     assert expected in answer
     assert bool(expected) == bool(answer)
+
+
+def test_a_constant_that_stays_on_its_device_and_maps_in_another_order(
+    said: Callable[..., str], tmp_path: Path
+) -> None:
+    body = "        return {k: x * self.a * self.b for k, x in reversed(maps.items())}\n"
+    constant = "\n        self.b = torch.ones(1)\n\n    def forward"
+    assert "its pass after a move to another device raises" in said(HEAD.replace("\n    def forward", constant) + body)
+    (tmp_path / "mine.py").write_text(HEAD + body.replace(" * self.b", ""))
+    make_importable([find_module("mine", tmp_path)])
+    pyramid = _setup(backbone="resnet18", using_fpn=True, fusion={"use": "mine:Part"})
+    problem = check("fusion", pyramid)
+    assert problem is not None
+    assert "returns ['pool', '3', '2', '1', '0'], not a dictionary of the maps 0, 1, 2, 3, pool" in problem.what
 
 
 def test_an_import_that_does_more_than_define(said: Callable[..., str]) -> None:
@@ -255,6 +275,7 @@ def test_a_class_of_each_kind_is_taken(said: Callable[..., str], field: str) -> 
         ("box_loss", 'reduction="sum"', 'reduction="mean"', "values that are not finite"),
         ("box_loss", "deltas, targets, r", "deltas.detach(), targets, r", "its loss has no gradient"),
         ("augmentation", '.astype("uint8")', "", "returns an image float64"),
+        ("augmentation", "boxes, labels\n", "boxes, labels - 1\n", "returns the labels [0, 1]"),
         ("augmentation", "boxes, labels\n", "boxes - 20, labels\n", "boxes outside the image"),
         ("augmentation", "random.random()", "torch.rand(1).item()", "otherwise the second time"),
         ("augmentation", "return (image * ", "return (1 / 0 * image * ", "raises ZeroDivisionError"),
