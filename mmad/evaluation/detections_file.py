@@ -184,7 +184,7 @@ def _digest(arrays: dict[str, NDArray[Any]]) -> bytes:
 ANALYSIS_VERSION = 1
 #: Raised for one kind of analysis alone: controls need the network again, and are not thrown away for another's sake.
 _OF_KIND = {
-    "thresholds": 5, "estimate": 4, "difference": 4, "agreement": 2, "coco": 2, "masks": 2,
+    "thresholds": 5, "estimate": 4, "difference": 5, "agreement": 2, "coco": 2, "masks": 2,
     "subgroups": 2, "interactions": 2,
 }  # fmt: skip
 
