@@ -1047,7 +1047,7 @@ def thresholds_table(runs: Sequence[EvaluatedRun], name: str = "thresholds", **m
         if (profile := run.stats.profile) is not None:
             for row, band, gap in zip(profile.rows, profile.bands, gaps(profile.rows), strict=True):
                 cells = (x for one, _ in names for x in (finite(getattr(row, one)), *bounded(getattr(band, one))[1:]))
-                rows.append((*run.head, row.score, *cells, gap, *bounded(band.gap)[1:], row.per_image))
+                rows.append((*run.head, row.score, *cells, finite(gap), *bounded(band.gap)[1:], row.per_image))
     shown = (
         _RUN, Shown("score", "Score", "at least"), Shown("ap", "AP"), Shown("ap_gap", "Gap", "difference"),
         *(Shown(one, head) for one, head in names[1:]), Shown("per_image", "Per image", digits=2),
