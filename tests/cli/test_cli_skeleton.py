@@ -129,7 +129,7 @@ def test_a_warning_of_a_library_is_one_line_on_stderr(tmp_path: Path) -> None:
         "engine.MOUNTS = Path(sys.argv.pop(1))\nmain()"
     )
     log = tmp_path / "log.md"
-    log.write_text("# A log\n")
+    log.write_text("# A log\n\n## First\n[model]: 3\n")
     words = ("log", "import", str(log), "--db", str(tmp_path / "mmad.sqlite"), "--json")
     done = subprocess.run([sys.executable, "-c", code, str(mounts), *words], capture_output=True, text=True, check=True)
     assert done.stderr.startswith(f"mmad: warning: {tmp_path}/mmad.sqlite: lies on a network file system (nfs4)")

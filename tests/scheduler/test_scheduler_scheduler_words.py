@@ -77,6 +77,7 @@ class Ticking:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Ticking:
     ticking = Ticking()
     monkeypatch.setattr(scheduler_module, "seconds", ticking)
+    monkeypatch.setattr(scheduler_module, "_LOOK", 1.0)  # five ticks
     return ticking
 
 
