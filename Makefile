@@ -15,8 +15,9 @@ READY := $(VENV)/.mmad-ready
 # Strict: a page, a link or an anchor that is missing fails. The variable silences what its theme says of itself.
 BUILD_MANUAL := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# How many test processes run at once.
-JOBS ?= 2
+# How many test processes run at once: one more than there are cores where many tests wait for other processes.
+test: JOBS ?= 3
+test-fast test-long: JOBS ?= 2
 # A file's tests share what was made for them, and files begin in the order that tests/conftest.py gives them.
 SPREAD = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # What `make stress` trains, for how many seconds it kills, and the seed of who is killed when; then how often a server is
@@ -46,7 +47,7 @@ $(READY): pyproject.toml requirements.lock tools/setup
 demo: $(READY) ## Train a pair on the embedded data set and write reports/index.html
 	@$(BIN)/mmad demo
 
-test: $(READY) ## Run every test (JOBS=2 processes)
+test: $(READY) ## Run every test (JOBS=3 processes)
 	@$(BIN)/python -m pytest $(SPREAD)
 
 test-fast: $(READY) ## Run the tests that take less than a third of a second each
