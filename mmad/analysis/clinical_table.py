@@ -25,7 +25,7 @@ from mmad.base.errors import EvaluationError
 from mmad.base.records import ClinicalColumns, Detections
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
-from mmad.evaluation.diagnosis import detected, told_apart
+from mmad.evaluation.diagnosis import classified, detected
 from mmad.evaluation.differences import PairSample, pair_sample
 from mmad.evaluation.intervals import groups_of
 from mmad.evaluation.matching import Flags, Floats, Matched
@@ -161,7 +161,7 @@ def _fused(
     return matched_under(image.protocol, fused, detections.truth(image))
 
 
-# The findings of whole images, told by the table alone.
+# The findings of whole images, classified by the table alone.
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,10 @@ def table_auroc(store: Store, detections: DetectionStore, target: EvaluationTarg
         place = {study.study: position for position, study in enumerate(dataset.studies)}
         rows = [place[name] for name in truth.studies]
         groups = groups_of(truth.patients)
-        told = {name: probabilities(dataset, columns, name)[rows] for name in CLASSIFIERS}
+        scores = {name: probabilities(dataset, columns, name)[rows] for name in CLASSIFIERS}
 
         def area(name: str, k: int) -> Interval:
-            return told_apart(dataset.labels[k], told[name][:, k], has[rows, k], groups).auroc
+            return classified(dataset.labels[k], scores[name][:, k], has[rows, k], groups).auroc
 
         return _Table(
             tuple(

@@ -1664,9 +1664,9 @@ class Benefit:
         timing = f" {self.against[0].timing}" if self.against[0].timing else ""
         if self.helps:
             figures = " and ".join(f"{lead.of} by {lead.figure}" for lead in self._leads)
-            told = " (exploratory)" if any(one.registration is not None for one in self.against) else ""
+            note = " (exploratory)" if any(one.registration is not None for one in self.against) else ""
             ahead = f"{self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
-            claim = f"Clinical data help{told}: {ahead}"
+            claim = f"Clinical data help{note}: {ahead}"
         else:
             figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
             claim = f"Not shown that clinical data help: {self.arm} is not shown to be ahead {figures}."

@@ -113,9 +113,9 @@ def levels_digest(detections: DetectionStore, target: EvaluationTarget, columns:
 def columns_of(dataset: DataSet) -> list[str]:
     """The columns that part a data set: clinical ones, the source, and what is known of where and when."""
     clinical = [column.name for column in dataset.numeric] + [column.name for column in dataset.categorical]
-    told = [SOURCE] if any(study.source for study in dataset.studies) else []
-    told += [name for name in ACQUIRED if any(getattr(study.taken, name) for study in dataset.studies)]
-    return list(dict.fromkeys([*clinical, *told]))
+    acquired = [SOURCE] if any(study.source for study in dataset.studies) else []
+    acquired += [name for name in ACQUIRED if any(getattr(study.taken, name) for study in dataset.studies)]
+    return list(dict.fromkeys([*clinical, *acquired]))
 
 
 def require_columns(runs: Iterable[RunRecord], detections: DetectionStore, columns: Sequence[str]) -> None:

@@ -183,14 +183,14 @@ class _Search:
         """
         if self.tuning.sampler == "random":
             return self.tuning.drawn()
-        told: list[tuple[TrialValues, float | None]] = []
-        while len(told) < self.tuning.trials:
-            number = len(told) + 1
+        tried: list[tuple[TrialValues, float | None]] = []
+        while len(tried) < self.tuning.trials:
+            number = len(tried) + 1
             values = self.recorded(self.ablation.trial(member, number, {}))
             if values is None or self.ablation.trial(member, number, values).run.key not in self.runs:
-                values = asked(self.tuning, told)
+                values = asked(self.tuning, tried)
             ended, ap = self.outcome(self.ablation.trial(member, number, values))
             if not ended:
-                return [*(before for before, _ in told), values]
-            told.append((values, ap))
-        return [values for values, _ in told]
+                return [*(before for before, _ in tried), values]
+            tried.append((values, ap))
+        return [values for values, _ in tried]

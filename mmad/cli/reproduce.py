@@ -21,7 +21,7 @@ CHAPTERS = (
     "patience", "correct", "resnet50", "clinical_placement", "larger", "newer", "small", "large", "last_chapter",
     "mdf_net",
 )  # fmt: skip
-#: What every command of a profile is told beside the files.
+#: What every command of a profile gets beside the files.
 PROFILES: dict[str, tuple[str, ...]] = {
     "full": (),
     "short": ("--set", "epochs=3"),
@@ -34,7 +34,7 @@ _UNTIMED = "time unknown"
 
 
 def call(*words: str) -> int:
-    """Runs ``mmad WORDS`` here; its exit code. What a user can mend is raised as in any command."""
+    """Runs ``mmad WORDS`` here; its exit code. What a user can fix is raised as in any command."""
     from mmad.cli.app import app
 
     return app(list(words), prog_name="mmad", standalone_mode=False) or 0

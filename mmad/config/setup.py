@@ -653,7 +653,7 @@ class ModelSetup(BaseModel):
 
     @property
     def missing_indicators(self) -> bool:
-        """Whether the detector is told which numbers are missing: asked for, or as tokens need it."""
+        """Whether the detector gets a flag for missing numbers: asked for, or as tokens need it."""
         return self.clinical_missing_indicators or self.clinical_encoder_name == "tokens"
 
     @property

@@ -131,16 +131,16 @@ def same(first: Any, second: Any) -> bool:
     return bool(json.loads(json.dumps(first)) == json.loads(json.dumps(second)))
 
 
-def asked(tuning: Tuning, told: Sequence[tuple[TrialValues, float | None]]) -> TrialValues:
+def asked(tuning: Tuning, tried: Sequence[tuple[TrialValues, float | None]]) -> TrialValues:
     """The trial that Optuna's TPE asks for after others: the same one for the same results.
 
     Args:
-        told: values and validation AP in their order, None for a run that failed.
+        tried: values and validation AP in their order, None for a run that failed.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=(tuning.seed + len(told)) % 2**32)
+    sampler = optuna.samplers.TPESampler(seed=(tuning.seed + len(tried)) % 2**32)
     study = optuna.create_study(sampler=sampler, direction="maximize")
     space: dict[str, Any] = {}
     for name, within in tuning.space.items():
@@ -151,7 +151,7 @@ def asked(tuning: Tuning, told: Sequence[tuple[TrialValues, float | None]]) -> T
         else:
             space[name] = optuna.distributions.FloatDistribution(within.low, within.high, log=within.log)
     state = optuna.trial.TrialState
-    for values, ap in told:
+    for values, ap in tried:
         places = {
             name: _position(within, values[name]) if isinstance(within, tuple) else values[name]
             for name, within in tuning.space.items()

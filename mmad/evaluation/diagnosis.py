@@ -1,6 +1,6 @@
 """What a detector says of whole images and patients, and how far its scores mean what they say.
 
-An image's score for a finding is that of its best detection. Images and patients are then told apart as by any test:
+An image's score for a finding is that of its best detection. Images and patients are then classified as by any test:
 sensitivity and specificity at a score, and the area under the ROC curve (AUROC, ties count one half).
 
 The weighted alternative FROC (wAFROC) also asks whether the place was right: the chance that a true box of an image is
@@ -76,12 +76,12 @@ def score_allowing(matched: Matched, rate: float = FALSE_POSITIVES) -> float:
     return float(usable[0]) if len(usable) else float(np.nextafter(alarms[allowed], 2.0))
 
 
-# Images and patients told apart.
+# Images and patients classified.
 
 
 @dataclass(frozen=True)
 class Detected:
-    """How images, or patients, with a finding are told from others; sensitivity and specificity at a score.
+    """How images, or patients, with a finding are separated from others; sensitivity and specificity at a score.
 
     NaN where no score was chosen, or one of the two kinds is missing.
     """
@@ -118,7 +118,7 @@ def detected(matched: Matched, score: float | None, *, by_patient: bool = False)
         chosen = chosen & matched.counted[0]
         highest = _highest(place[matched.image[chosen]], matched.score[chosen], units)
         positive = np.bincount(place, weights=boxes, minlength=units) > 0
-        found.append(told_apart(label, highest, positive, group, score))
+        found.append(classified(label, highest, positive, group, score))
     return tuple(found)
 
 
@@ -128,8 +128,8 @@ def _highest(unit: Ints, score: Floats, units: int) -> Floats:
     return highest
 
 
-def told_apart(label: str, highest: Floats, positive: Flags, group: Ints, score: float | None = None) -> Detected:
-    """How units are told apart by a score each, ``highest`` (N,); ``group`` is whom each is left out with."""
+def classified(label: str, highest: Floats, positive: Flags, group: Ints, score: float | None = None) -> Detected:
+    """How a score each classifies units, ``highest`` (N,); ``group`` is whom each is left out with."""
     with_it, without = highest[positive], highest[~positive]
     people = [len(np.unique(group[which])) for which in (positive, ~positive)]
     unknown = Interval(math.nan, math.nan, math.nan)

@@ -401,7 +401,7 @@ class FamilyPair:
     """One pair of a family: its sample, the runs of both arms (by key) and their seeds, in the sample's order.
 
     One with a ``goal`` was registered beforehand. It lends and borrows variance as all do, and stands outside of what
-    is tested together. ``looks`` are the seeds of the first and of the last look of a study that goes on until its
+    is tested together. ``looks`` are the seeds of the first and of the last look of a study that adds seeds until its
     pairs are settled: it is looked at after each seed, and what is said holds for all looks together.
     """
 

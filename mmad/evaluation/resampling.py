@@ -53,7 +53,7 @@ def mean_over_findings(values: Floats) -> Floats:
 def weigh(matched: Matched, weights: NDArray[np.floating] | None = None, *, threshold: int = 0) -> Weighted:
     """AP and AR with every image counted ``weights`` times.
 
-    A weight of 2 equals the image standing there twice: COCO's curve has its corners at the hits, and a
+    A weight of 2 equals the image being there twice: COCO's curve has its corners at the hits, and a
     repeated hit only adds points between them.
 
     Args:

@@ -1,4 +1,4 @@
-"""Looks at a study that goes on until its differences are settled: how much of the error each look may spend.
+"""Looks at a study that adds seeds until its differences are settled: how much of the error each look may spend.
 
 A difference over k seeds on fixed patients has the variance σ_p² + σ_s²/k, and its inverse, the information, grows
 from look to look as in any group-sequential design: the mean over k seeds holds the mean over j < k of them. A spending

@@ -268,7 +268,7 @@ class _Scan:
 
 
 def read_setup(lines: Sequence[LogLine], at: int) -> ReadSetup:
-    """The setup that begins in ``lines[at]``, and goes on at most to the end of the fence or comment.
+    """The setup that begins in ``lines[at]``, and extends at most to the end of the fence or comment.
 
     Where its bracket is never closed, it takes the lines that look like its own, and that is noted.
     """

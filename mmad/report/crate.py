@@ -63,9 +63,9 @@ def write_crate(model: ReportModel, folder: Path, renderer: FigureRenderer) -> t
 
 def _description(model: ReportModel) -> str:
     counts = f"{plural(len(model.ablations), 'ablation')}, {plural(len(model.runs), 'run')}"
-    told = [one.frame.record.description for one in model.ablations if one.frame.record.description]
+    descriptions = [one.frame.record.description for one in model.ablations if one.frame.record.description]
     return " ".join(
-        [*(clip(text, 1000) for text in told), f"{counts}.", f"{model.synthetic}." if model.synthetic else ""]
+        [*(clip(text, 1000) for text in descriptions), f"{counts}.", f"{model.synthetic}." if model.synthetic else ""]
     ).strip()
 
 

@@ -200,7 +200,7 @@ class FigureFile:
 FigureTask = ReportFigure | FigureFile
 
 
-# Words about a figure: what its axes leave out, and what a reader who cannot see it is told.
+# Words about a figure: what its axes leave out, and what it says to a reader who cannot see it.
 
 
 def notes(panel: Panel) -> tuple[str, ...]:

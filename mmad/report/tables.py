@@ -1383,7 +1383,7 @@ def _at_score(found: Sequence[tuple[EvaluatedRun, Diagnosis]]) -> str:
 
 
 def detected_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
-    """How images and patients with a finding are told from others at the score that was fixed on validation."""
+    """How images and patients with a finding are separated from others at the score that was fixed on validation."""
     columns = (
         *EVALUATED, _SCORE, Column("finding", "the finding, or any finding"), Column("of", "images or patients"),
         Column("positives", "images or patients with the finding"), Column("negatives", "those without it"),
@@ -1411,7 +1411,9 @@ def detected_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     )  # fmt: skip
     said = "An image has the score of its best detection, a patient that of the best image."
     note = f"{_at_score(found)}{said} {_INTERVALS}"
-    return ReportTable.of("told-apart", "Images and patients classified", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of(
+        "classification", "Images and patients classified", columns, rows, shown=shown, note=note, **more
+    )
 
 
 def boxes_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
@@ -1507,11 +1509,11 @@ def external_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
         for one in run.stats.external:
             cells: Row = (None,) * 17
             if (found := one.measured) is not None and (diagnosis := one.diagnosis) is not None:
-                told = diagnosis.images[0]
+                images = diagnosis.images[0]
                 cells = (
                     found.images, found.patients, *bounded(found.estimate.ap), *bounded(found.estimate.ar),
-                    diagnosis.score, *bounded(told.sensitivity), *bounded(told.specificity),
-                    told.sensitivity.patients, told.specificity.patients,
+                    diagnosis.score, *bounded(images.sensitivity), *bounded(images.specificity),
+                    images.sensitivity.patients, images.specificity.patients,
                 )  # fmt: skip
             rows.append((*run.head, one.name, one.data, *cells, one.why or None))
     shown = (

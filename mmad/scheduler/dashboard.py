@@ -50,7 +50,7 @@ WIDE = 160
 _TICK = 0.1
 #: Seconds for which the time that all waiting runs take is cached.
 _COSTS = 10.0
-#: How much longer than a look took (in CPU time) the next one waits: a look again costs a twentieth of a core at most.
+#: How much longer than a look took (in CPU time) the next one waits: looks cost a twentieth of a core at most.
 _REST = 20
 
 

@@ -85,7 +85,7 @@ def synchronised(model: ModuleT) -> ModuleT:
 
 @dataclass(frozen=True)
 class RankRequest:
-    """What a rank beside rank 0 is told, as one line of JSON on its standard input.
+    """What a rank beside rank 0 gets, as one line of JSON on its standard input.
 
     ``answers`` is the file descriptor that rank 0 reads two lines of at most; what else is printed goes to the log.
     """
@@ -356,7 +356,7 @@ class RankProcesses:
         return next(iter((*killed, *own, *causes)), error)
 
     def _gone(self) -> list[int]:
-        """The ranks whose processes ended in another way than rank 0 told them."""
+        """The ranks whose processes ended otherwise than rank 0 ordered."""
         return [rank for rank, process in enumerate(self._processes, start=1) if process.poll()]
 
     def _who(self, rank: int) -> str:
@@ -372,8 +372,8 @@ class RankProcesses:
             except ValueError:
                 return RankLostError(f"{who} was killed by signal {-code}")
         try:
-            told = json.loads(said.splitlines()[-1])
-            kind, text, number = str(told["kind"]), str(told["text"]), told["errno"]
+            message = json.loads(said.splitlines()[-1])
+            kind, text, number = str(message["kind"]), str(message["text"]), message["errno"]
         except (IndexError, KeyError, TypeError, ValueError):
             return RuntimeError(f"{who} ended with exit code {code}")
         if number is not None:

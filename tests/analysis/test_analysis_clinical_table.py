@@ -19,7 +19,7 @@ from mmad.analysis.verdicts import compare_ablation, finished_pairs
 from mmad.base.errors import EvaluationError
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.diagnosis import told_apart
+from mmad.evaluation.diagnosis import classified
 from mmad.evaluation.intervals import groups_of
 from mmad.store.lookup import find_run
 from mmad.store.store import Store
@@ -60,7 +60,7 @@ def test_the_table_tells_the_findings_that_the_vital_signs_tell(dataset: DataSet
 
     def area(label: str) -> float:
         k = dataset.labels.index(label)
-        return told_apart(label, told[rows, k], has[rows, k], groups).auroc.value
+        return classified(label, told[rows, k], has[rows, k], groups).auroc.value
 
     assert area("Consolidation") > 0.9
     assert area("Pulmonary edema") > 0.9

@@ -1,4 +1,4 @@
-"""Images and patients told apart, wAFROC, a score fixed on another split, calibration of an image's score."""
+"""Images and patients classified, wAFROC, a score fixed on another split, calibration of an image's score."""
 
 from __future__ import annotations
 

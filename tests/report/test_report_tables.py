@@ -169,7 +169,7 @@ def test_intervals_verdicts_and_thresholds_equal_the_store(tmp_path: Path) -> No
     assert list(scores["ap_gap"]) == [g for p in profiles for g in gaps(p.rows)]  # type: ignore[union-attr]
     lows = [b.gap.low for p in profiles for b in p.bands]  # type: ignore[union-attr]
     assert list(scores["ap_gap_low"]) == pytest.approx(lows, abs=0, nan_ok=True)
-    apart, errors = (read(tmp_path / "out", f"made--{name}") for name in ("told-apart", "errors"))
+    apart, errors = (read(tmp_path / "out", f"made--{name}") for name in ("classification", "errors"))
     diagnoses = [statistics.run(member).diagnosis for member in ablation.frame.members]  # type: ignore[union-attr]
     images = [one for found in diagnoses for one in found.images]  # type: ignore[union-attr]
     kept = apart.query("of == 'images'")

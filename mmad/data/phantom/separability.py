@@ -37,7 +37,7 @@ class Separability:
 
 
 def separability(dataset: DataSet, cases: Sequence[Case]) -> list[Separability]:
-    """First the two names of each ambiguous look told apart, then each finding against all studies without it.
+    """First the two names of each ambiguous look against each other, then each finding against all studies without it.
 
     ``cases`` are those from which ``dataset`` was drawn, in its order. A question with fewer than five studies on
     either side is left out.
